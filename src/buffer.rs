@@ -1,0 +1,104 @@
+//! A buffer on loan. Its `Drop` is the only way home.
+
+use std::fmt;
+use std::mem;
+use std::ops::{Deref, DerefMut};
+
+use crate::pool::Home;
+
+/// Bytes on loan from a [`Pool`](crate::Pool): dereferences to a slice of exactly the length asked
+/// for, and goes home when it is dropped.
+///
+/// Fresh memory is zeroed; reused memory holds old bytes. A buffer outlives its pool without harm.
+///
+/// ```compile_fail,E0505
+/// let pool = bytepool::Pool::null();
+/// let buffer = pool.acquire(10).unwrap();
+/// let bytes = &buffer[..];
+/// drop(buffer);
+/// println!("{bytes:?}"); // use after release does not compile
+/// ```
+pub struct Buffer {
+    /// As long as the size class's capacity; empty while `detach`ed.
+    storage: Box<[u8]>,
+    len: usize,
+    home: Home,
+    dropped: bool,
+}
+
+impl Buffer {
+    pub(crate) fn new(storage: Box<[u8]>, len: usize, home: Home) -> Self {
+        Self {
+            storage,
+            len,
+            home,
+            dropped: false,
+        }
+    }
+}
+
+/// For the Python lease, which must own the memory by raw pointer while others see it.
+#[cfg(feature = "python")]
+impl Buffer {
+    /// Takes the storage out; `attach` must put the same box back before the drop.
+    pub(crate) fn detach(&mut self) -> Box<[u8]> {
+        mem::take(&mut self.storage)
+    }
+
+    /// Puts back what `detach` took.
+    pub(crate) fn attach(&mut self, storage: Box<[u8]>) {
+        self.storage = storage;
+    }
+
+    /// Has this drop counted as one without a release.
+    pub(crate) fn mark_dropped(&mut self) {
+        self.dropped = true;
+    }
+
+    /// Counts a release that has to wait for other holders.
+    pub(crate) fn count_deferred(&self) {
+        self.home.count_deferred();
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        self.home
+            .give_back(mem::take(&mut self.storage), self.dropped);
+    }
+}
+
+impl Deref for Buffer {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.storage.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl DerefMut for Buffer {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.storage.get_mut(..self.len).unwrap_or_default()
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl AsMut<[u8]> for Buffer {
+    fn as_mut(&mut self) -> &mut [u8] {
+        self
+    }
+}
+
+impl fmt::Debug for Buffer {
+    /// Without the contents, which may be large or secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buffer")
+            .field("len", &self.len)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,38 @@
+//! What can go wrong, with the numbers.
+
+/// Why a pool could not be made or a request not be served. The pool is unchanged and usable after
+/// each.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configured smallest size is above the largest.
+    #[error("min_size ({min_size} bytes) is above max_size ({max_size} bytes)")]
+    MinSizeAboveMaxSize {
+        /// What was given, in bytes.
+        min_size: usize,
+        /// What was given, in bytes.
+        max_size: usize,
+    },
+    /// The configured largest size is out of all proportion.
+    #[error("max_size ({max_size} bytes) must be below {limit} bytes (2^40)")]
+    MaxSizeTooLarge {
+        /// What was given, in bytes.
+        max_size: usize,
+        /// The first size that is refused, in bytes.
+        limit: u64,
+    },
+    /// No buffer can have this many bytes on this platform.
+    #[error("{requested} bytes are more than one buffer can have on this platform ({limit} bytes)")]
+    TooLarge {
+        /// What was asked, in bytes.
+        requested: usize,
+        /// The most that can be asked, in bytes.
+        limit: usize,
+    },
+    /// The system did not give the memory.
+    #[error("cannot allocate {requested} bytes")]
+    OutOfMemory {
+        /// What was asked of the system, in bytes.
+        requested: usize,
+    },
+}

@@ -1,0 +1,70 @@
+//! A pool of reusable byte buffers for servers that handle large messages.
+//!
+//! ```
+//! use bytepool::{Config, Pool};
+//!
+//! let pool = Pool::new(Config { max_buffers: 8, ..Config::default() })?;
+//! let mut message = pool.acquire(100_000)?;
+//! message.fill(7);
+//! assert_eq!(message.len(), 100_000);
+//! drop(message); // goes home, and the next request of this size class finds it warm
+//! assert_eq!(pool.acquire(80_000)?[0], 7);
+//! # Ok::<(), bytepool::Error>(())
+//! ```
+//!
+//! [`Pool::null`] is a pool that pools nothing, to be swapped in when a memory bug is suspected.
+//! The Python package of the same name is built from this crate with the feature `python`, which
+//! adds `src/python/` and nothing else.
+//!
+//! # Map
+//!
+//! ```text
+//! acquire(n)                                Buffer dropped
+//!    |                                         |
+//! pool.rs    which bucket? (size_class.rs)  buffer.rs   Drop is the only way home
+//!    |                                         |
+//! bucket.rs  lock, pop, unlock              pool.rs     give back
+//!    |                                         |
+//! pool.rs    empty? allocate, unlocked      bucket.rs   lock, push, unlock; full? hand the box back
+//! ```
+//!
+//! # Lock rules
+//!
+//! - Under a bucket's lock: pop or push one box and count. The vector behind it never grows beyond
+//!   what was reserved when the pool was made. No allocation, no free, no callback, no Python call.
+//!   A box that does not fit is dropped after the lock.
+//! - At most one lock is held at a time.
+//! - No lock at all is held across a call into Python: creating or freeing an object there can run
+//!   arbitrary code, which may come back into the pool.
+//! - The mutex (`sync.rs`) has no poison, and no state of ours lives in thread locals, so a thread
+//!   that panics or exits while it owns buffers is an ordinary case.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::arithmetic_side_effects,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::panic,
+        clippy::unwrap_used
+    )
+)]
+
+mod bucket;
+mod buffer;
+mod error;
+mod pool;
+#[cfg(feature = "python")]
+mod python;
+mod size_class;
+mod stats;
+mod sync;
+
+pub use buffer::Buffer;
+pub use error::Error;
+pub use pool::{Config, Pool};
+pub use stats::{BucketStats, Stats};
+
+/// Runs the README's Rust examples with the doctests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -1,0 +1,184 @@
+//! `bytepool.Allocator`: the user's handle. It owns a reference to a lease and nothing else.
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::types::PyMemoryView;
+
+use super::lease::Lease;
+use super::pool::Pool;
+use super::size::Size;
+use super::{BytesAlreadyAllocatedError, BytesAlreadyReturnedError};
+use crate::sync::Mutex;
+
+/// A handle on bytes of a pool, from ``pool.allocator()`` or ``pool.allocate(n)``.
+///
+/// It holds one buffer at a time or none, and can be used again for ever: ``allocate``, ``release``,
+/// ``allocate``... Pass it along with what belongs to its bytes; whoever is last releases it. Releasing is
+/// optional: the bytes of a handle that is dropped go home by themselves, when nobody has a view of
+/// them any more.
+///
+/// As a context manager it releases at the end of the block, if it still holds bytes then.
+///
+/// It may be shared between threads: each call happens as a whole, so of two racing ``release()``
+/// calls one wins and the other raises. It cannot be copied or pickled.
+// The memoryviews are of the lease, not of this: what libraries keep alive must be the lease.
+#[pyclass(frozen, module = "bytepool")]
+pub(super) struct Allocator {
+    pool: Py<Pool>,
+    /// Locked only to look, put or take: never while Python creates or frees an object.
+    lease: Mutex<Option<Py<Lease>>>,
+}
+
+impl Allocator {
+    pub(super) fn new(pool: Py<Pool>, lease: Option<Py<Lease>>) -> Self {
+        Self {
+            pool,
+            lease: Mutex::new(lease),
+        }
+    }
+
+    /// A reference of one's own to the lease held.
+    fn held<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Lease>> {
+        let lease = self.lease.lock();
+        lease.as_ref().map(|lease| lease.bind(py).clone())
+    }
+
+    /// Puts the lease into this allocator, or hands it back with the error where there is one already.
+    fn hold<'py>(&self, lease: Bound<'py, Lease>) -> Result<(), (Bound<'py, Lease>, PyErr)> {
+        let mut held = self.lease.lock();
+        match &*held {
+            None => {
+                *held = Some(lease.unbind());
+                Ok(())
+            }
+            Some(other) => {
+                let size = other.get().size();
+                drop(held);
+                Err((lease, already_allocated(size)))
+            }
+        }
+    }
+
+    fn take<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Lease>> {
+        let lease = self.lease.lock().take();
+        lease.map(|lease| lease.into_bound(py))
+    }
+}
+
+#[pymethods]
+impl Allocator {
+    /// Takes ``n`` bytes from the pool and returns a writable memoryview of exactly those.
+    ///
+    /// The bytes stay with this allocator until ``release()``; ``bytes()`` returns more views of them.
+    ///
+    /// Raises BytesAlreadyAllocatedError if it holds bytes already, TypeError if ``n`` is not an
+    /// integer, ValueError if it is negative, OverflowError if it is above ``sys.maxsize``, and
+    /// MemoryError if the system has no such memory. Allocator and pool stay as they were. ``n`` may be 0.
+    fn allocate(&self, py: Python<'_>, n: Size) -> PyResult<Py<PyMemoryView>> {
+        if let Some(lease) = self.held(py) {
+            return Err(already_allocated(lease.get().size()));
+        }
+        let lease = self.pool.get().lease(py, n.0)?;
+        // Made before the lease is put in place, so that a failure leaves this allocator empty.
+        let view = match Lease::view(&lease) {
+            Ok(view) => view,
+            Err(error) => {
+                Lease::withdraw(lease);
+                return Err(error);
+            }
+        };
+        // Other code may have run since the first look: another thread, or a collector's finalizer.
+        match self.hold(lease) {
+            Ok(()) => Ok(view),
+            Err((lease, error)) => {
+                Lease::withdraw(lease);
+                Err(error)
+            }
+        }
+    }
+
+    /// A new writable memoryview of the bytes held: the same memory, the size first asked for.
+    ///
+    /// Raises BytesAlreadyReturnedError if nothing is held.
+    fn bytes(&self, py: Python<'_>) -> PyResult<Py<PyMemoryView>> {
+        match self.held(py) {
+            Some(lease) => Lease::view(&lease),
+            None => Err(already_returned("bytes")),
+        }
+    }
+
+    /// Gives the bytes back; the allocator can be used again.
+    ///
+    /// If nobody else holds a view of them, they are home when this returns. Otherwise they go home when
+    /// the last holder lets go, and until then they are that holder's alone (counted as *deferred*). It
+    /// is never an error to use a view after this.
+    ///
+    /// Raises BytesAlreadyReturnedError if nothing is held.
+    fn release(&self, py: Python<'_>) -> PyResult<()> {
+        match self.take(py) {
+            Some(lease) => {
+                Lease::release(lease);
+                Ok(())
+            }
+            None => Err(already_returned("release")),
+        }
+    }
+
+    /// The bytes asked for; 0 when nothing is held.
+    #[getter]
+    fn size(&self) -> usize {
+        self.lease
+            .lock()
+            .as_ref()
+            .map_or(0, |lease| lease.get().size())
+    }
+
+    /// Returns the allocator itself.
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    /// Releases what is held; happy if it was released already.
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _exc_type: &Bound<'_, PyAny>,
+        _exc_value: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) {
+        if let Some(lease) = self.take(py) {
+            Lease::release(lease);
+        }
+    }
+
+    fn __repr__(&self) -> String {
+        let held = self.lease.lock().as_ref().map(|lease| lease.get().size());
+        let pool = self.pool.get().describe();
+        match held {
+            Some(size) => format!("<Allocator holding {size} bytes of {pool}>"),
+            None => format!("<Allocator holding nothing of {pool}>"),
+        }
+    }
+
+    /// Raises TypeError: an allocator cannot be pickled or copied.
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(PyTypeError::new_err(
+            "cannot pickle or copy an Allocator: its bytes can have only one handle; \
+             copy them with bytes(alloc.bytes())",
+        ))
+    }
+}
+
+#[cold]
+fn already_allocated(size: usize) -> PyErr {
+    BytesAlreadyAllocatedError::new_err(format!(
+        "allocate() called while this allocator holds {size} bytes; release() them first"
+    ))
+}
+
+#[cold]
+fn already_returned(method: &str) -> PyErr {
+    BytesAlreadyReturnedError::new_err(format!(
+        "{method}() called while this allocator holds no bytes; allocate() some first"
+    ))
+}

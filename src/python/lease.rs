@@ -1,0 +1,137 @@
+//! The lease: the hidden object that owns a buffer and exports it. Memory goes home when it dies.
+//! The only file with `unsafe`.
+#![allow(unsafe_code)]
+
+use std::ffi::c_int;
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyMemoryView;
+
+use crate::buffer::Buffer;
+use crate::pool::Pool;
+use crate::sync::{AtomicBool, Ordering};
+
+/// What owns the memory behind the views of a pool.
+///
+/// Every memoryview, slice, array or queued write made from a pooled view holds a reference to one of
+/// these (``view.obj``); the bytes go back to the pool when the last such reference is gone. It cannot
+/// be created, copied or pickled, and has no methods: it only exports its bytes.
+// No `__releasebuffer__`: exports are not counted, because some libraries keep a reference to the
+// exporter and no export (`np.ndarray(buffer=...)`). The reference is what counts.
+#[pyclass(frozen, module = "bytepool._bytepool")]
+pub(super) struct Lease {
+    /// The buffer's box, by the pointer that views of it share: no reference to the bytes may be
+    /// formed while Python can write to them.
+    storage: Storage,
+    /// The bytes asked for; never the whole box.
+    len: usize,
+    released: AtomicBool,
+    /// Detached: its box is `storage`, and comes back in `drop`.
+    buffer: Buffer,
+}
+
+struct Storage(*mut [u8]);
+
+// SAFETY:
+// - the pointer comes from a `Box`, which may be sent between threads;
+// - this file never reads or writes through it: Python does, under the buffer protocol's own rules,
+//   which leave data races between its threads to the users of a buffer, as with `bytearray`.
+unsafe impl Send for Storage {}
+
+// SAFETY: as for `Send`; sharing the struct shares only the pointer's value.
+unsafe impl Sync for Storage {}
+
+impl Lease {
+    /// Borrows `n` bytes from the pool and wraps them up for Python.
+    pub(super) fn create(py: Python<'_>, pool: &Pool, n: usize) -> PyResult<Py<Self>> {
+        let mut buffer = pool.acquire(n)?;
+        let len = buffer.len();
+        let storage = Storage(Box::into_raw(buffer.detach()));
+        Py::new(
+            py,
+            Self {
+                storage,
+                len,
+                released: AtomicBool::new(false),
+                buffer,
+            },
+        )
+    }
+
+    /// A new memoryview of the bytes, which holds a reference to the lease.
+    pub(super) fn view(lease: &Bound<'_, Self>) -> PyResult<Py<PyMemoryView>> {
+        Ok(PyMemoryView::from(lease.as_any())?.unbind())
+    }
+
+    /// The bytes asked for.
+    pub(super) fn size(&self) -> usize {
+        self.len
+    }
+
+    /// Gives up the owner's reference: the bytes are home when this returns, or, if somebody else
+    /// still holds the lease, when that holder lets go.
+    pub(super) fn release(lease: Bound<'_, Self>) {
+        let this = lease.get();
+        this.released.store(true, Ordering::Relaxed);
+        // SAFETY: `lease` is a valid reference to a live object, and the interpreter is attached.
+        let references = unsafe { ffi::Py_REFCNT(lease.as_ptr()) };
+        if references > 1 {
+            this.buffer.count_deferred();
+        }
+    }
+
+    /// Forgets a lease that was never handed to the user: not a dropped one.
+    pub(super) fn withdraw(lease: Bound<'_, Self>) {
+        lease.get().released.store(true, Ordering::Relaxed);
+    }
+}
+
+#[pymethods]
+impl Lease {
+    /// Exports exactly the bytes that were asked for, writable.
+    // SAFETY (of the slot as a whole): CPython calls it with a `view` to fill in and the flags of the
+    // request.
+    unsafe fn __getbuffer__(
+        lease: Bound<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        let this = lease.get();
+        let Ok(len) = ffi::Py_ssize_t::try_from(this.len) else {
+            return Err(PyTypeError::new_err(
+                "a lease of this size cannot be exported",
+            ));
+        };
+        // SAFETY:
+        // - `view` is the caller's, null or writable; `PyBuffer_FillInfo` raises for null;
+        // - the memory is `len` bytes or longer, was initialised when it was allocated, is writable,
+        //   and stays where it is as long as the lease lives: only `drop` frees it;
+        // - the view gets its own strong reference to the lease, so the lease lives as long as it;
+        // - not promised: that nobody writes while somebody reads. That is up to the users of the
+        //   view, as with every writable buffer in Python.
+        let failed = unsafe {
+            ffi::PyBuffer_FillInfo(view, lease.as_ptr(), this.storage.0.cast(), len, 0, flags)
+        };
+        match failed {
+            0 => Ok(()),
+            _ => Err(PyErr::fetch(lease.py())),
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // SAFETY:
+        // - the pointer came from `Box::into_raw` in `create`, and is turned back only here, once;
+        // - no view is left: each holds a reference to the lease, whose last one is gone;
+        // - whoever keeps a bare address beyond that (an export given back, a `ctypes` pointer) has
+        //   broken the buffer protocol's contract, as it would with any exporter.
+        let storage = unsafe { Box::from_raw(self.storage.0) };
+        self.buffer.attach(storage);
+        if !*self.released.get_mut() {
+            self.buffer.mark_dropped();
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! `bytepool._bytepool`: the module, its exceptions, and the one mapping of core errors to Python's.
+//!
+//! In this folder `///` is for the Python reader: it becomes `help()`.
+
+mod allocator;
+mod lease;
+mod pool;
+mod size;
+mod stats;
+
+use pyo3::create_exception;
+use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+
+use crate::error::Error;
+
+create_exception!(
+    bytepool,
+    MisuseError,
+    PyRuntimeError,
+    "An allocator was used out of turn: the calling code has lost track of its bytes.\n\n\
+     Nothing is damaged and everything stays usable, but the caller has a bug."
+);
+create_exception!(
+    bytepool,
+    BytesAlreadyAllocatedError,
+    MisuseError,
+    "``allocate()`` was called on an allocator that holds bytes already."
+);
+create_exception!(
+    bytepool,
+    BytesAlreadyReturnedError,
+    MisuseError,
+    "``release()`` or ``bytes()`` was called on an allocator that holds nothing."
+);
+
+impl From<Error> for PyErr {
+    #[cold]
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::MinSizeAboveMaxSize { .. } | Error::MaxSizeTooLarge { .. } => {
+                PyValueError::new_err(message)
+            }
+            Error::TooLarge { .. } => PyOverflowError::new_err(message),
+            Error::OutOfMemory { .. } => PyMemoryError::new_err(message),
+        }
+    }
+}
+
+/// The compiled half of bytepool. Import its names from ``bytepool``.
+// Everything here may be called by several threads at once: the classes are frozen, their state is
+// behind locks and atomics, and no lock is held while Python runs.
+#[pymodule(gil_used = false)]
+mod _bytepool {
+    #[pymodule_export]
+    use super::{
+        BytesAlreadyAllocatedError, BytesAlreadyReturnedError, MisuseError, allocator::Allocator,
+        lease::Lease, pool::Pool,
+    };
+    #[pymodule_export]
+    #[expect(non_upper_case_globals, reason = "Python's name for it")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+}

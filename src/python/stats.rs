@@ -1,0 +1,48 @@
+//! A snapshot of the core, as the frozen dataclasses of `bytepool.stats`.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{IntoPyDict, PyTuple, PyType};
+
+use crate::stats::{BucketStats, Stats};
+
+static BUCKET_STATS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static STATS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+
+pub(super) fn to_python<'py>(py: Python<'py>, stats: &Stats) -> PyResult<Bound<'py, PyAny>> {
+    let buckets = stats
+        .buckets
+        .iter()
+        .map(|bucket| bucket_to_python(py, bucket))
+        .collect::<PyResult<Vec<_>>>()?;
+    let fields = [
+        ("outstanding", stats.outstanding),
+        ("outstanding_bytes", stats.outstanding_bytes),
+        ("peak_outstanding", stats.peak_outstanding),
+        ("peak_outstanding_bytes", stats.peak_outstanding_bytes),
+        ("idle_bytes", stats.idle_bytes),
+        ("transient", stats.transient),
+        ("dropped", stats.dropped),
+        ("deferred", stats.deferred),
+    ]
+    .into_py_dict(py)?;
+    fields.set_item("buckets", PyTuple::new(py, buckets)?)?;
+    STATS
+        .import(py, "bytepool.stats", "Stats")?
+        .call((), Some(&fields))
+}
+
+fn bucket_to_python<'py>(py: Python<'py>, bucket: &BucketStats) -> PyResult<Bound<'py, PyAny>> {
+    let fields = [
+        ("size", bucket.size as u64),
+        ("hits", bucket.hits),
+        ("misses", bucket.misses),
+        ("returned", bucket.returned),
+        ("discarded", bucket.discarded),
+        ("depth", bucket.depth as u64),
+    ]
+    .into_py_dict(py)?;
+    BUCKET_STATS
+        .import(py, "bytepool.stats", "BucketStats")?
+        .call((), Some(&fields))
+}

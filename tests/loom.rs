@@ -1,0 +1,121 @@
+//! Every interleaving of acquire and give back, through `src/sync.rs`. Races are what this covers;
+//! sequences are `model.rs`'s. Run it with `make loom`.
+#![cfg(loom)]
+
+use bytepool::{Buffer, Config, Pool, Stats};
+use loom::sync::Arc;
+use loom::thread;
+
+fn pool(max_buffers: usize) -> Arc<Pool> {
+    let config = Config {
+        min_size: 1,
+        max_size: 1,
+        max_buffers,
+    };
+    Arc::new(Pool::new(config).unwrap())
+}
+
+/// One owner at a time: whoever holds the buffer writes its stamp and must find it unchanged.
+fn use_up(mut buffer: Buffer, stamp: u8) {
+    buffer[0] = stamp;
+    thread::yield_now();
+    assert_eq!(buffer[0], stamp);
+}
+
+fn check(stats: &Stats, served: u64, out: u64) {
+    let [bucket] = stats.buckets.as_slice() else {
+        panic!("one class was used: {stats:?}")
+    };
+    assert_eq!(bucket.hits + bucket.misses, served);
+    assert_eq!(bucket.hits + bucket.misses, bucket.returned + out);
+    assert_eq!(
+        bucket.returned - bucket.discarded - bucket.hits,
+        bucket.depth as u64
+    );
+    assert_eq!(stats.outstanding, out);
+    assert_eq!(stats.outstanding_bytes, out);
+    assert!(stats.peak_outstanding >= stats.outstanding);
+}
+
+#[test]
+fn two_threads_acquire_and_give_back() {
+    loom::model(|| {
+        let pool = pool(1);
+        let other = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || use_up(pool.acquire(1).unwrap(), 1))
+        };
+        use_up(pool.acquire(1).unwrap(), 2);
+        other.join().unwrap();
+        let stats = pool.stats();
+        check(&stats, 2, 0);
+        assert!((1..=2).contains(&stats.peak_outstanding));
+        assert_eq!(stats.buckets[0].depth, 1);
+    });
+}
+
+#[test]
+fn two_threads_race_for_one_idle_buffer() {
+    loom::model(|| {
+        let pool = pool(2);
+        drop(pool.acquire(1).unwrap());
+        let other = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || pool.acquire(1).unwrap())
+        };
+        let mine = pool.acquire(1).unwrap();
+        let theirs = other.join().unwrap();
+        let stats = pool.stats();
+        check(&stats, 3, 2);
+        assert_eq!((stats.buckets[0].hits, stats.buckets[0].misses), (1, 2));
+        assert_eq!(stats.peak_outstanding, 2, "the peak is exact");
+        drop((mine, theirs));
+        check(&pool.stats(), 3, 0);
+    });
+}
+
+#[test]
+fn two_threads_give_back_to_a_bucket_with_room_for_one() {
+    loom::model(|| {
+        let pool = pool(1);
+        let (first, second) = (pool.acquire(1).unwrap(), pool.acquire(1).unwrap());
+        let other = thread::spawn(move || drop(first));
+        drop(second);
+        other.join().unwrap();
+        let stats = pool.stats();
+        check(&stats, 2, 0);
+        assert_eq!((stats.buckets[0].depth, stats.buckets[0].discarded), (1, 1));
+    });
+}
+
+#[test]
+fn a_buffer_goes_home_while_its_pool_is_dropped() {
+    loom::model(|| {
+        let pool = pool(1);
+        let buffer = pool.acquire(1).unwrap();
+        let other = thread::spawn(move || use_up(buffer, 1));
+        drop(pool);
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn a_snapshot_taken_meanwhile_is_consistent_bucket_by_bucket() {
+    loom::model(|| {
+        let pool = pool(1);
+        let other = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || use_up(pool.acquire(1).unwrap(), 1))
+        };
+        let stats = pool.stats();
+        for bucket in &stats.buckets {
+            assert!(bucket.outstanding() <= 1, "{bucket:?}");
+            assert_eq!(
+                bucket.returned - bucket.discarded - bucket.hits,
+                bucket.depth as u64
+            );
+        }
+        assert!(stats.outstanding <= 1);
+        other.join().unwrap();
+    });
+}
