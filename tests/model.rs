@@ -167,8 +167,6 @@ fn run(pool: &Pool, pooled: bool, steps: &[Step]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
-
     #[test]
     fn a_pool_is_its_model(steps in steps()) {
         run(&Pool::new(CONFIG).unwrap(), true, &steps);

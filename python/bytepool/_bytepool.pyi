@@ -1,7 +1,18 @@
+import sys
 from types import TracebackType
 from typing import Final, NoReturn, Self, SupportsIndex, final
 
 from bytepool.stats import Stats
+
+__all__ = [
+    "Allocator",
+    "BytesAlreadyAllocatedError",
+    "BytesAlreadyReturnedError",
+    "Lease",
+    "MisuseError",
+    "Pool",
+    "__version__",
+]
 
 __version__: Final[str]
 
@@ -49,4 +60,6 @@ class Allocator:
 
 @final
 class Lease:
-    def __buffer__(self, flags: int, /) -> memoryview: ...
+    if sys.version_info >= (3, 12):
+        # Before, a buffer that a C type exports has no name in Python.
+        def __buffer__(self, flags: int, /) -> memoryview: ...

@@ -8,7 +8,7 @@ from typing import Any
 __all__ = ["BucketStats", "Stats"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class BucketStats:
     """One size class of a pool. ``hits + misses == returned + outstanding`` always holds."""
 
@@ -31,7 +31,7 @@ class BucketStats:
         return self.hits + self.misses - self.returned
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Stats:
     """What a pool had done at the moment of ``Pool.stats()``. Prints as a table.
 
@@ -53,13 +53,13 @@ class Stats:
     transient: int
     """Requests served without pooling: above ``max_size``, or made of the null pool."""
     dropped: int
-    """Buffers that went home without a ``release()``: handles dropped, and all of ``pool.view()``."""
+    """Buffers that went home without ``release()``: dropped handles, and all of ``pool.view()``."""
     deferred: int
     """Releases that had to wait because somebody still held a view."""
 
     @property
     def hit_rate(self) -> float:
-        """The share of pooled requests that found a buffer, from 0.0 to 1.0; 0.0 before the first."""
+        """The share of pooled requests that found a buffer: 0.0 to 1.0; 0.0 before the first."""
         hits = sum(bucket.hits for bucket in self.buckets)
         misses = sum(bucket.misses for bucket in self.buckets)
         return hits / (hits + misses) if hits or misses else 0.0
@@ -97,7 +97,8 @@ class Stats:
             f"out now: {self.outstanding:,} buffers, {_bytes(self.outstanding_bytes)}"
             f" (peak {self.peak_outstanding:,} buffers, {_bytes(self.peak_outstanding_bytes)})",
             f"idle: {_bytes(self.idle_bytes)}, hit rate: {self.hit_rate:.1%}",
-            f"transient: {self.transient:,}, dropped: {self.dropped:,}, deferred: {self.deferred:,}",
+            f"transient: {self.transient:,}, dropped: {self.dropped:,},"
+            f" deferred: {self.deferred:,}",
         ]
         return "\n".join((table if rows else []) + totals)
 

@@ -1,0 +1,80 @@
+# Every target does all its own set-up, in .venv and target/. Needs Rust and Python 3.11 or newer.
+
+PYTHON ?= python3
+BIN := .venv/bin
+# Progress bars on a terminal; a log gets warnings and errors only.
+QUIET := $(if $(MAKE_TERMOUT),,--quiet)
+# Only the core, so that no Python is needed to link.
+CORE := cargo test --locked --no-default-features
+# loom swaps every lock and atomic, so it gets a build of its own; link-time optimisation would only cost time.
+LOOM := RUSTFLAGS="--cfg loom" $(CORE) --release --config profile.release.lto=false \
+	--target-dir target/loom --test loom
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+.PHONY: demo
+demo: build ## a server receives real files into pooled buffers and checks every byte
+	$(BIN)/python examples/demo
+
+.PHONY: test
+test: build ## every test, the long proofs in a short version
+	$(CORE)
+	LOOM_MAX_PREEMPTIONS=2 $(LOOM)
+	$(BIN)/pytest
+
+.PHONY: lint
+lint: build ## formatting, clippy, ruff, mypy, stubtest
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- --deny warnings
+	cargo clippy --locked --all-targets --no-default-features -- --deny warnings
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	MYPYPATH=python $(BIN)/stubtest bytepool
+
+.PHONY: prove
+prove: build ## the long proofs: random sequences by the ten thousand, all interleavings
+	PROPTEST_CASES=20000 $(CORE) --release --test model --test ledger
+	$(LOOM)
+	$(BIN)/pytest --hypothesis-profile=long --timeout=3600 tests/test_model.py
+
+.PHONY: bench
+bench: needs ## time the core (criterion)
+	cargo bench --locked --no-default-features
+
+.PHONY: coverage
+coverage: build ## which lines of the package and of the crate no test reaches
+	bash tests/coverage.sh
+
+.PHONY: wheel
+wheel: build ## an abi3 wheel for CPython 3.11 and newer, in target/wheels
+	rm -rf target/wheels
+	$(BIN)/maturin build --release --locked $(QUIET)
+
+.PHONY: test-wheel
+test-wheel: wheel ## the Python tests against the installed wheel on CPython 3.11, 3.12 and 3.13
+	bash tests/wheel.sh 3.11 3.12 3.13
+
+.PHONY: build
+build: .venv/installed ## the extension, into .venv
+	$(BIN)/maturin develop --release --locked $(QUIET)
+
+.venv/installed: pyproject.toml | needs
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install $(QUIET) --upgrade pip
+	$(BIN)/pip install $(QUIET) --group dev
+	touch $@
+
+.PHONY: needs
+needs:
+	@command -v cargo >/dev/null || { echo "missing: Rust 1.95 or newer, see https://rustup.rs" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "missing: Python 3.11 or newer as '$(PYTHON)'; name another: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+		echo "missing: the venv module of $(PYTHON) (Debian: apt install python3-venv)" >&2; exit 1; }
+
+.PHONY: clean
+clean: ## remove everything that was built
+	rm -rf .venv target python/bytepool/*.so

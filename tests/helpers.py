@@ -1,0 +1,38 @@
+"""What several test files need."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import bytepool
+
+
+def pattern(n: int) -> bytes:
+    """``n`` bytes that no pool would hand out by chance, different at every offset and length."""
+    return bytes((i * 31 + i // 251 + n) % 255 + 1 for i in range(min(n, 64_000))).ljust(n, b"\x5a")
+
+
+def reuse_hard(pool: bytepool.Pool, n: int) -> None:
+    """Let whoever may wrongly own a buffer of ``n`` bytes show it: overwrite all the pool has."""
+    for junk in (b"\xee", b"\x11"):
+        views = [pool.view(n) for _ in range(2 * pool.max_buffers + 2)]
+        for view in views:
+            view[:] = junk * n
+        del view, views
+
+
+def run_python(code: str, *options: str) -> str:
+    """Run the code in a fresh interpreter that lets nothing pass, and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-X", "dev", "-W", "error", *options, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), done
+    return done.stdout

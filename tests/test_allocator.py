@@ -1,0 +1,190 @@
+"""``bytepool.Allocator``: the handle's rules, the same for every kind of pool."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import TYPE_CHECKING
+
+import pytest
+from helpers import pattern, reuse_hard
+
+import bytepool
+
+if TYPE_CHECKING:
+    from bytepool import Pool
+
+
+def test_it_cannot_be_made_by_hand() -> None:
+    with pytest.raises(TypeError, match=r"cannot create 'bytepool\.Allocator' instances"):
+        bytepool.Allocator()
+
+
+def test_an_allocator_begins_empty(pool: Pool) -> None:
+    alloc = pool.allocator()
+    assert alloc.size == 0
+    assert repr(alloc) == f"<Allocator holding nothing of {pool!r}>"
+    assert pool.stats().outstanding == 0
+
+
+def test_allocate_returns_a_view_and_holds_the_bytes(pool: Pool) -> None:
+    alloc = pool.allocator()
+    view = alloc.allocate(1000)
+    assert type(view) is memoryview
+    assert (view.nbytes, alloc.size, pool.stats().outstanding) == (1000, 1000, 1)
+    assert repr(alloc) == f"<Allocator holding 1000 bytes of {pool!r}>"
+
+
+def test_pool_allocate_returns_an_allocator_that_holds_bytes(pool: Pool) -> None:
+    alloc = pool.allocate(1000)
+    assert type(alloc) is bytepool.Allocator
+    assert (alloc.size, alloc.bytes().nbytes) == (1000, 1000)
+
+
+def test_bytes_are_the_same_memory_each_time_and_the_size_first_asked(pool: Pool) -> None:
+    alloc = pool.allocator()
+    first = alloc.allocate(1000)
+    second = alloc.bytes()
+    assert second is not first
+    assert second.obj is first.obj
+    first[5] = 77
+    assert second[5] == 77
+    assert alloc.bytes().nbytes == 1000
+
+
+def test_the_allocator_keeps_no_view(pool: Pool) -> None:
+    alloc = pool.allocate(1000)
+    alloc.bytes()[0] = 1
+    alloc.release()
+    assert (pool.stats().outstanding, pool.stats().deferred) == (0, 0)
+
+
+def test_second_allocate_is_misuse_and_changes_nothing(pool: Pool) -> None:
+    alloc = pool.allocate(1000)
+    alloc.bytes()[:] = pattern(1000)
+    before = pool.stats()
+    with pytest.raises(bytepool.BytesAlreadyAllocatedError, match="holds 1000 bytes"):
+        alloc.allocate(10)
+    assert pool.stats() == before
+    assert alloc.bytes() == pattern(1000)
+
+
+def test_release_or_bytes_of_nothing_is_misuse(pool: Pool) -> None:
+    alloc = pool.allocator()
+    for _ in range(2):
+        with pytest.raises(bytepool.BytesAlreadyReturnedError, match=r"release\(\) called while"):
+            alloc.release()
+        with pytest.raises(bytepool.BytesAlreadyReturnedError, match=r"bytes\(\) called while"):
+            alloc.bytes()
+        alloc.allocate(10)
+        alloc.release()
+    assert pool.stats().outstanding == 0
+
+
+def test_no_bytes_are_held_like_any_others(pool: Pool) -> None:
+    alloc = pool.allocate(0)
+    assert (alloc.size, bytes(alloc.bytes())) == (0, b"")
+    with pytest.raises(bytepool.BytesAlreadyAllocatedError, match="holds 0 bytes"):
+        alloc.allocate(1)
+    alloc.release()
+    with pytest.raises(bytepool.BytesAlreadyReturnedError):
+        alloc.release()
+
+
+def test_it_can_be_used_for_ever(pool: Pool) -> None:
+    alloc = pool.allocator()
+    for i in range(500):
+        alloc.allocate(i)[:] = bytes([i % 256]) * i
+        assert alloc.bytes() == bytes([i % 256]) * i
+        alloc.release()
+    stats = pool.stats()
+    assert (stats.outstanding, stats.dropped, stats.peak_outstanding) == (0, 0, 1)
+
+
+def test_bytes_are_home_when_release_returns(pool: Pool) -> None:
+    alloc = pool.allocate(1000)
+    alloc.release()
+    stats = pool.stats()
+    assert (stats.outstanding, stats.deferred, stats.dropped) == (0, 0, 0)
+    assert (alloc.size, sum(bucket.depth for bucket in stats.buckets)) == (0, len(stats.buckets))
+
+
+def test_release_with_a_view_alive_is_deferred(pool: Pool) -> None:
+    alloc = pool.allocate(1000)
+    view = alloc.bytes()
+    view[:] = pattern(1000)
+    alloc.release()
+    stats = pool.stats()
+    assert (stats.outstanding, stats.deferred) == (1, 1)
+    reuse_hard(pool, 1000)
+    assert view == pattern(1000)
+    view[0] = 0  # until it lets go, the memory is that holder's alone
+    del view
+    stats = pool.stats()
+    assert (stats.outstanding, stats.deferred) == (0, 1)
+
+
+def test_after_a_deferred_release_the_allocator_is_free_for_other_bytes(pool: Pool) -> None:
+    alloc = pool.allocator()
+    old = alloc.allocate(1000)
+    old[:] = b"o" * 1000
+    alloc.release()
+    new = alloc.allocate(1000)
+    new[:] = b"n" * 1000
+    assert old == b"o" * 1000
+    assert old.obj is not new.obj
+    assert pool.stats().outstanding == 2
+
+
+def test_a_dropped_allocator_gives_its_bytes_back(pool: Pool) -> None:
+    pool.allocate(1000)
+    stats = pool.stats()
+    assert (stats.outstanding, stats.dropped) == (0, 1)
+    view = pool.allocate(1000).bytes()
+    assert (pool.stats().outstanding, pool.stats().dropped) == (1, 1)
+    del view
+    assert (pool.stats().outstanding, pool.stats().dropped) == (0, 2)
+
+
+def test_with_releases_at_the_end(pool: Pool) -> None:
+    with pool.allocate(1000) as alloc:
+        assert type(alloc) is bytepool.Allocator
+        alloc.bytes()[:] = pattern(1000)
+        assert pool.stats().outstanding == 1
+    assert (pool.stats().outstanding, pool.stats().dropped, alloc.size) == (0, 0, 0)
+
+
+def test_with_is_happy_if_it_was_released_already(pool: Pool) -> None:
+    with pool.allocate(1000) as alloc:
+        alloc.release()
+    with pool.allocator() as alloc:
+        pass
+    with alloc:
+        alloc.allocate(10)
+    assert (alloc.size, pool.stats().outstanding) == (0, 0)
+
+
+def test_with_lets_exceptions_pass_and_releases(pool: Pool) -> None:
+    alloc = pool.allocator()
+    alloc.allocate(10)
+    with pytest.raises(ZeroDivisionError), alloc:
+        _ = 1 / 0
+    assert (alloc.size, pool.stats().outstanding) == (0, 0)
+
+
+def test_an_allocator_keeps_its_pool(pool: Pool) -> None:
+    alloc = pool.allocator()
+    del pool
+    assert alloc.allocate(100).nbytes == 100
+
+
+@pytest.mark.parametrize("operation", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_it_cannot_be_pickled_or_copied(operation: object, pool: Pool) -> None:
+    assert callable(operation)
+    with pytest.raises(TypeError, match="cannot pickle or copy an Allocator"):
+        operation(pool.allocate(10))
+
+
+def test_it_exports_nothing_itself(pool: Pool) -> None:
+    with pytest.raises(TypeError, match="bytes-like object is required"):
+        memoryview(pool.allocate(10))  # type: ignore[arg-type]

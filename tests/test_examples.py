@@ -1,0 +1,99 @@
+"""The examples run, and do what they say. The demo's alarm is tested with a file that changes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def run(*arguments: str, status: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", *arguments],
+        cwd=EXAMPLES,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (status, ""), done
+    return done.stdout
+
+
+def test_every_example_is_tested() -> None:
+    tested = {"plain.py", "null_pool.py", "carry_allocator.py", "demo"}
+    assert {path.name for path in EXAMPLES.iterdir() if path.name != "__pycache__"} == tested
+
+
+def test_plain() -> None:
+    output = run("plain.py")
+    assert output.startswith("b'first'\nb'second'\nb'hello'\n")
+    assert "128 KiB   999       1     1,000" in output
+
+
+def test_null_pool() -> None:
+    pooled, error, null, same_error = run("null_pool.py").splitlines()
+    assert pooled.endswith("b'stressed'")
+    assert null == "Pool.null(): b'stressed'"
+    assert error == same_error
+    assert "release() called while" in error
+
+
+def test_carry_allocator() -> None:
+    total, stats = run("carry_allocator.py").splitlines()
+    assert total == f"total: {sum(i % 256 * 100 for i in range(500))}"
+    assert stats.endswith("out now 0, deferred 0")
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Path:
+    for i, size in enumerate((0, 1, 5000, 300_000, 3_000_000)):
+        (tmp_path / f"{i}.bin").write_bytes(bytes([i + 1]) * size)
+    return tmp_path
+
+
+def test_demo_receives_every_byte(sources: Path) -> None:
+    output = run("demo", "--seconds", "2", "--connections", "2", str(sources))
+    assert "5 files, 3 MB" in output
+    assert "0 in 0 messages" in output
+    assert "were right" not in output
+    assert output.splitlines()[-1].startswith("every byte of")
+    assert "\x1b" not in output, "plain text in a log"
+
+
+def test_demo_fails_if_a_single_byte_is_wrong(sources: Path) -> None:
+    """A file whose digest was taken before one byte of it changed."""
+    code = f"""
+        import sys
+        sys.path.insert(0, "demo")
+        import __main__, runpy, clients
+        read = clients.read_source
+
+        def read_and_change(path):
+            source = read(path)
+            if source.size == 5000:
+                with open(path, "r+b") as file:
+                    file.write(b"!")
+            return source
+
+        clients.read_source = read_and_change
+        sys.argv = ["demo", "--seconds", "1", "--connections", "1", {str(sources)!r}]
+        if __name__ == "__main__":
+            runpy.run_path("demo", run_name="__main__")
+    """
+    import textwrap
+
+    script = sources.parent / "change.py"
+    script.write_text(textwrap.dedent(code))
+    output = run(str(script), status=1)
+    assert "FAILED: " in output
+    assert "messages were wrong" in output
+    assert "every byte" not in output
+
+
+def test_demo_says_when_there_is_nothing_to_send(tmp_path: Path) -> None:
+    assert "there is no file to send" in run("demo", str(tmp_path), status=2)

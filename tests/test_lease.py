@@ -1,0 +1,238 @@
+"""The one rule: storage goes home when the object that exports it dies, and nothing else sends it.
+
+Every library here is made to hold on to pooled memory, in every way a user can let go of it, and
+then the pool is reused hard. What the holder sees must not change, and nothing may be lost after.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import io
+import pickle
+import re
+import struct
+import time
+from array import array
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import zmq
+from helpers import pattern, reuse_hard
+from PIL import Image
+
+from bytepool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+N = 60_000
+
+
+def pickled_out_of_band(buffer: Any) -> Any:
+    buffers: list[pickle.PickleBuffer] = []
+    data = pickle.dumps(pickle.PickleBuffer(buffer), protocol=5, buffer_callback=buffers.append)
+    return pickle.loads(data, buffers=buffers)
+
+
+def arrow_array(buffer: Any) -> pa.Array:
+    return pa.Array.from_buffers(pa.uint8(), N, [None, pa.py_buffer(buffer)])
+
+
+# name: (make a holder from a buffer, see what it sees)
+HOLDERS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], bytes]]] = {
+    "memoryview": (memoryview, bytes),
+    "slice": (lambda b: memoryview(b)[100:-100], bytes),
+    "strided slice": (lambda b: memoryview(b)[::7], bytes),
+    "cast": (lambda b: memoryview(b).cast("I"), bytes),
+    "toreadonly": (lambda b: memoryview(b).toreadonly(), bytes),
+    "np.frombuffer": (lambda b: np.frombuffer(b, dtype=np.uint16), lambda a: bytes(a.tobytes())),
+    "np.asarray": (np.asarray, lambda a: bytes(a.tobytes())),
+    "np.ndarray(buffer=)": (
+        lambda b: np.ndarray((N // 8, 8), dtype=np.uint8, buffer=b),
+        lambda a: bytes(a.tobytes()),
+    ),
+    "np.ndarray slice": (
+        lambda b: np.ndarray(N, dtype=np.uint8, buffer=b)[5:-5:3],
+        lambda a: bytes(a.tobytes()),
+    ),
+    "pa.py_buffer": (pa.py_buffer, bytes),
+    "pa.py_buffer slice": (lambda b: pa.py_buffer(b).slice(1000, 2000), bytes),
+    "pa.Array": (arrow_array, lambda a: bytes(a.buffers()[1])),
+    "ctypes.from_buffer": (lambda b: (ctypes.c_char * N).from_buffer(b), bytes),
+    "ctypes.from_buffer part": (lambda b: (ctypes.c_char * 500).from_buffer(b, 300), bytes),
+    "pickle.PickleBuffer": (pickle.PickleBuffer, bytes),
+    "pickle out of band": (pickled_out_of_band, bytes),
+    "zmq.Frame": (lambda b: zmq.Frame(b, copy=False), lambda f: bytes(f.buffer)),
+    "PIL.Image": (
+        lambda b: Image.frombuffer("L", (300, 200), b, "raw", "L", 0, 1),
+        Image.Image.tobytes,
+    ),
+    "re.Match": (lambda b: re.compile(rb"(?s).*").match(b), lambda m: bytes(m.group())),
+}
+
+
+# Each way takes bytes from the pool and returns a view of them, and what lets go of them.
+def by_release(pool: Pool) -> tuple[Any, Callable[[], object]]:
+    alloc = pool.allocator()
+    return alloc.allocate(N), alloc.release
+
+
+def by_with(pool: Pool) -> tuple[Any, Callable[[], object]]:
+    block = contextlib.ExitStack()
+    alloc = block.enter_context(pool.allocate(N))
+    return alloc.bytes(), block.close
+
+
+def by_dropping_the_handle(pool: Pool) -> tuple[Any, Callable[[], object]]:
+    handles = [pool.allocate(N)]
+    return handles[0].bytes(), handles.clear
+
+
+def by_pool_view(pool: Pool) -> tuple[Any, Callable[[], object]]:
+    return pool.view(N), lambda: None
+
+
+WAYS = [by_release, by_with, by_dropping_the_handle, by_pool_view]
+
+
+@pytest.fixture(params=["Pool", "null"])
+def lender(request: pytest.FixtureRequest) -> Pool:
+    return Pool.null() if request.param == "null" else Pool(1024, 1 << 16, 4)
+
+
+@pytest.mark.parametrize("exporter", [False, True], ids=["view", "view.obj"])
+@pytest.mark.parametrize("let_go", WAYS)
+@pytest.mark.parametrize("name", HOLDERS)
+def test_a_holder_keeps_its_bytes(
+    name: str, let_go: Callable[..., Any], exporter: bool, lender: Pool
+) -> None:
+    make, see = HOLDERS[name]
+    view, finish = let_go(lender)
+    buffer = view.obj if exporter else view
+    holder = make(buffer)
+    view[:] = pattern(N)
+    expected = see(holder)
+    assert any(expected), "it sees what was written later: it holds the memory, not a copy"
+
+    del view, buffer
+    finish()
+    assert lender.stats().outstanding == 1, "it is still out"
+    reuse_hard(lender, N)
+    assert see(holder) == expected
+
+    del holder, finish
+    gc.collect()
+    stats = lender.stats()
+    assert stats.outstanding == 0, "nothing is lost"
+    for bucket in stats.buckets:
+        assert bucket.hits + bucket.misses == bucket.returned
+
+
+@pytest.mark.parametrize("let_go", WAYS)
+def test_what_copies_holds_nothing(let_go: Callable[..., Any], lender: Pool) -> None:
+    content = pattern(N)
+    view, finish = let_go(lender)
+    view[:] = content
+    copies = [
+        bytes(view),
+        bytearray(view),
+        view.tobytes(),
+        io.BytesIO(view).getvalue(),
+        array("B", view.tobytes()).tobytes(),
+        pickle.loads(pickle.dumps(np.frombuffer(view, np.uint8))).tobytes(),
+        np.array(view).tobytes(),
+        zmq.Frame(view, copy=True).bytes,
+    ]
+    del view
+    finish()
+    reuse_hard(lender, N)
+    assert lender.stats().outstanding == 0
+    assert all(copy == content for copy in copies)
+
+
+def test_views_of_views_hold_the_exporter(lender: Pool) -> None:
+    """Even when each view on the way has been released explicitly."""
+    content = pattern(N)
+    with lender.view(N) as outer:
+        outer[:] = content
+        middle = outer[10:]
+        inner = memoryview(middle)[10:]
+    middle.release()
+    reuse_hard(lender, N)
+    assert inner == content[20:]
+    inner.release()
+    assert lender.stats().outstanding == 0
+
+
+def test_a_view_can_be_released_explicitly(lender: Pool) -> None:
+    view = lender.view(N)
+    view.release()
+    assert lender.stats().outstanding == 0
+    with pytest.raises(ValueError, match="released"):
+        view[0]
+
+
+def test_two_holders_of_which_each_lets_go_once(lender: Pool) -> None:
+    alloc = lender.allocate(N)
+    first, second = np.asarray(alloc.bytes()), np.asarray(alloc.bytes())
+    alloc.release()
+    assert (lender.stats().outstanding, lender.stats().deferred) == (1, 1)
+    first[:] = 7
+    del first
+    reuse_hard(lender, N)
+    assert lender.stats().outstanding == 1
+    assert (second == 7).all()
+    del second
+    assert lender.stats().outstanding == 0
+
+
+def test_a_reference_to_the_exporter_alone_is_enough(lender: Pool) -> None:
+    content = pattern(N)
+    alloc = lender.allocate(N)
+    alloc.bytes()[:] = content
+    exporter = alloc.bytes().obj
+    alloc.release()
+    reuse_hard(lender, N)
+    assert bytes(exporter) == content
+    del exporter
+    assert lender.stats().outstanding == 0
+
+
+def test_an_iterator_over_the_buffer_holds_it(lender: Pool) -> None:
+    alloc = lender.allocate(N)
+    alloc.bytes()[:] = pattern(N)
+    numbers = struct.iter_unpack("B", alloc.bytes())
+    alloc.release()
+    reuse_hard(lender, N)
+    assert bytes(number for (number,) in numbers) == pattern(N)
+    del numbers
+    assert lender.stats().outstanding == 0
+
+
+def test_zmq_sends_what_was_written_though_the_pool_was_reused() -> None:
+    """The frames wait in the socket's queue, by address, long after their release."""
+    pool = Pool(1024, 1 << 16, 4)
+    context = zmq.Context()
+    sender, receiver = context.socket(zmq.PUSH), context.socket(zmq.PULL)
+    try:
+        sender.copy_threshold = 0  # else pyzmq copies frames below 64 KiB
+        sender.connect("inproc://frames")
+        sent = [pattern(N - i) for i in range(20)]
+        for message in sent:
+            with pool.allocate(len(message)) as alloc:
+                alloc.bytes()[:] = message
+                sender.send(alloc.bytes(), copy=False)
+        assert pool.stats().deferred == 20
+        reuse_hard(pool, N)
+        receiver.bind("inproc://frames")
+        assert [receiver.recv() for _ in sent] == sent
+    finally:
+        context.destroy(linger=0)
+    deadline = time.monotonic() + 10
+    while pool.stats().outstanding and time.monotonic() < deadline:
+        time.sleep(0.01)  # pyzmq lets go of sent frames in a thread of its own
+    assert pool.stats().outstanding == 0

@@ -1,0 +1,228 @@
+"""``bytepool.Pool``: configuration, size classes, views."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+import sys
+
+import pytest
+
+import bytepool
+from bytepool import Pool
+
+
+def test_arguments_are_positional_or_keyword_and_stay_as_given() -> None:
+    for pool in (Pool(100, 5000, 3), Pool(max_buffers=3, max_size=5000, min_size=100)):
+        assert (pool.min_size, pool.max_size, pool.max_buffers) == (100, 5000, 3)
+    with pytest.raises(AttributeError):
+        pool.max_size = 1  # type: ignore[misc]
+
+
+def test_defaults_are_those_of_the_signature() -> None:
+    pool = Pool()
+    for name, parameter in inspect.signature(Pool).parameters.items():
+        assert getattr(pool, name) == parameter.default
+    assert pool.min_size < pool.max_size
+
+
+def test_repr_makes_the_same_pool() -> None:
+    assert repr(Pool(1, 2, 3)) == "Pool(min_size=1, max_size=2, max_buffers=3)"
+    assert repr(Pool.null()) == "Pool.null()"
+    for pool in (Pool(), Pool.null()):
+        assert repr(eval(repr(pool), {"Pool": Pool})) == repr(pool)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"min_size": 11, "max_size": 10}, ValueError, r"min_size \(11 bytes\).*max_size \(10 "),
+        ({"max_size": 2**40}, ValueError, r"1099511627776.*2\^40"),
+        ({"max_size": 2**62}, ValueError, "4611686018427387904"),
+        ({"max_size": 2**64}, OverflowError, "65 bits"),
+        ({"min_size": -1}, ValueError, "not -1"),
+        ({"max_buffers": -3}, ValueError, "not -3"),
+        ({"max_buffers": -(2**100)}, ValueError, "negative"),
+        ({"max_buffers": 2**62}, MemoryError, "cannot allocate"),
+        ({"max_buffers": 1.5}, TypeError, "'float'"),
+        ({"max_size": "1"}, TypeError, "'str'"),
+        ({"max_size": None}, TypeError, "'NoneType'"),
+    ],
+)
+def test_configurations_that_make_no_sense_are_refused(
+    arguments: dict[str, int], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        Pool(**arguments)
+
+
+def test_the_largest_configuration_is_allowed() -> None:
+    assert Pool(0, 2**40 - 1, 1).view(100).nbytes == 100
+
+
+@pytest.mark.parametrize(
+    ("asked", "size"), [(0, 128), (1, 128), (128, 128), (129, 256), (513, 1000), (1000, 1000)]
+)
+def test_size_classes_are_powers_of_two_up_to_max_size(asked: int, size: int) -> None:
+    pool = Pool(min_size=100, max_size=1000, max_buffers=1)
+    assert pool.view(asked).nbytes == asked
+    (bucket,) = pool.stats().buckets
+    assert (bucket.size, bucket.misses, bucket.depth) == (size, 1, 1)
+
+
+def test_above_max_size_is_transient() -> None:
+    pool = Pool(min_size=64, max_size=1000)
+    view = pool.view(1001)
+    view[:] = b"x" * 1001
+    stats = pool.stats()
+    assert (stats.transient, stats.outstanding, stats.outstanding_bytes) == (1, 1, 1001)
+    del view
+    assert pool.stats().outstanding == 0
+    assert pool.stats().buckets == ()
+
+
+def test_newest_first_and_old_bytes_only_within_the_size_asked() -> None:
+    pool = Pool(min_size=64, max_size=64, max_buffers=2)
+    first, second = pool.view(64), pool.view(64)
+    first[:], second[:] = b"1" * 64, b"2" * 64
+    del first
+    del second
+    assert pool.view(10).tobytes() == b"2" * 10
+
+
+def test_fresh_memory_is_zeroed(pool: Pool) -> None:
+    assert pool.view(3000) == bytes(3000)
+
+
+def test_max_buffers_of_nothing_keeps_nothing() -> None:
+    pool = Pool(64, 64, 0)
+    for _ in range(3):
+        pool.view(10)
+    (bucket,) = pool.stats().buckets
+    assert (bucket.hits, bucket.misses, bucket.discarded, bucket.depth) == (0, 3, 3, 0)
+
+
+def test_one_bucket_keeps_max_buffers() -> None:
+    pool = Pool(64, 64, 3)
+    views = [pool.view(10) for _ in range(5)]
+    views.clear()
+    (bucket,) = pool.stats().buckets
+    assert (bucket.misses, bucket.returned, bucket.discarded, bucket.depth) == (5, 5, 2, 3)
+
+
+def test_a_view_is_a_plain_writable_memoryview_of_exactly_what_was_asked(pool: Pool) -> None:
+    view = pool.view(100)
+    assert type(view) is memoryview
+    assert (view.nbytes, view.shape, view.format, view.itemsize) == (100, (100,), "B", 1)
+    assert view.c_contiguous
+    assert not view.readonly
+    exporter = memoryview(view.obj)
+    assert exporter.nbytes == 100, "the tail of the size class is out of reach"
+
+
+def test_a_view_of_nothing(pool: Pool) -> None:
+    view = pool.view(0)
+    assert (view.nbytes, bytes(view)) == (0, b"")
+
+
+def test_a_view_goes_home_when_it_dies(pool: Pool) -> None:
+    view = pool.view(100)
+    assert pool.stats().outstanding == 1
+    part = view[10:20]
+    del view
+    assert pool.stats().outstanding == 1
+    del part
+    assert pool.stats().outstanding == 0
+
+
+def test_views_outlive_their_pool() -> None:
+    pool = Pool(64, 4096, 4)
+    views = [pool.view(1000) for _ in range(3)]
+    for i, view in enumerate(views):
+        view[:] = bytes([i]) * 1000
+    del pool
+    for i, view in enumerate(views):
+        assert view == bytes([i]) * 1000
+
+
+@pytest.mark.parametrize("operation", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_pools_and_exporters_cannot_be_pickled_or_copied(operation: object, pool: Pool) -> None:
+    assert callable(operation)
+    with pytest.raises(TypeError, match="cannot pickle or copy a Pool"):
+        operation(pool)
+    with pytest.raises(TypeError, match=r"cannot pickle 'bytepool\._bytepool\.Lease' object"):
+        operation(pool.view(10).obj)
+
+
+def test_the_exporter_cannot_be_made_by_hand(pool: Pool) -> None:
+    with pytest.raises(TypeError, match="cannot create"):
+        type(pool.view(10).obj)()
+
+
+def test_the_environment_turns_every_pool_into_a_null_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BYTEPOOL", "null")
+    pool = Pool(64, 4096, 4)
+    assert repr(pool) == "Pool.null()"
+    assert (pool.min_size, pool.max_size, pool.max_buffers) == (0, 0, 0)
+    with pytest.raises(ValueError, match="min_size"):
+        Pool(2, 1, 1)
+    monkeypatch.setenv("BYTEPOOL", "")
+    assert Pool(64, 4096, 4).max_size == 4096
+
+
+def test_a_typo_in_the_environment_is_not_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BYTEPOOL", "nul")
+    with pytest.raises(ValueError, match=r"BYTEPOOL.*'null'.*\"nul\""):
+        Pool()
+
+
+def test_the_null_pool_serves_everything_and_keeps_nothing() -> None:
+    pool = Pool.null()
+    for n in (0, 1, 100, 10_000_000):
+        with pool.allocate(n) as alloc:
+            assert alloc.bytes().nbytes == n
+    stats = pool.stats()
+    assert (stats.transient, stats.outstanding, stats.idle_bytes, stats.buckets) == (4, 0, 0, ())
+    assert stats.peak_outstanding_bytes == 10_000_000
+
+
+class TestPackage:
+    """What importing it shows."""
+
+    def test_public_names_say_where_they_are_to_be_imported_from(self) -> None:
+        for name in set(bytepool.__all__) - {"__version__", "Stats", "BucketStats"}:
+            thing = getattr(bytepool, name)
+            assert (thing.__module__, thing.__qualname__) == ("bytepool", name)
+
+    def test_everything_public_is_documented(self) -> None:
+        for name in set(bytepool.__all__) - {"__version__"}:
+            thing = getattr(bytepool, name)
+            assert thing.__doc__, name
+            for attribute, member in vars(thing).items():
+                if not attribute.startswith("_") and (callable(member) or hasattr(member, "fget")):
+                    assert member.__doc__, f"{name}.{attribute}"
+
+    def test_the_errors_are_runtime_errors(self) -> None:
+        assert issubclass(bytepool.MisuseError, RuntimeError)
+        for error in (bytepool.BytesAlreadyAllocatedError, bytepool.BytesAlreadyReturnedError):
+            assert error.__bases__ == (bytepool.MisuseError,)
+
+    def test_it_depends_on_nothing(self) -> None:
+        from helpers import run_python
+
+        code = """
+            import sys
+            before = set(sys.modules)
+            import bytepool
+            bytepool.Pool().stats()
+            new = {name.partition(".")[0] for name in set(sys.modules) - before}
+            print(*sorted(new - sys.stdlib_module_names))
+        """
+        assert run_python(code).split() == ["bytepool"]
+
+    def test_the_version_is_the_crates(self) -> None:
+        from importlib.metadata import version
+
+        assert bytepool.__version__ == version("bytepool")
+        assert sys.modules["bytepool._bytepool"].__version__ == bytepool.__version__

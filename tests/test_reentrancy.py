@@ -1,0 +1,154 @@
+"""Code that runs in the middle of a call, and comes back into the pool or the same allocator."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from helpers import pattern
+
+import bytepool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bytepool import Allocator, Pool
+
+
+class IndexThatAllocates:
+    """A size whose ``__index__`` takes the bytes first."""
+
+    def __init__(self, alloc: Allocator) -> None:
+        self.alloc = alloc
+
+    def __index__(self) -> int:
+        self.alloc.allocate(10)[:] = b"inner one!"
+        return 20
+
+
+def test_a_size_that_allocates_from_the_same_allocator(pool: Pool) -> None:
+    alloc = pool.allocator()
+    with pytest.raises(bytepool.BytesAlreadyAllocatedError, match="holds 10 bytes"):
+        alloc.allocate(IndexThatAllocates(alloc))
+    assert bytes(alloc.bytes()) == b"inner one!"
+    alloc.release()
+    stats = pool.stats()
+    assert (stats.outstanding, stats.dropped) == (0, 0)
+
+
+class Finalizer:
+    """Garbage in a cycle, whose ``__del__`` uses the pool and an allocator of someone else's."""
+
+    runs = 0
+
+    def __init__(self, pool: Pool, alloc: Allocator, view: memoryview) -> None:
+        self.me = self
+        self.pool, self.alloc, self.view = pool, alloc, view
+
+    def __del__(self) -> None:
+        type(self).runs += 1
+        self.pool.view(500)[:] = b"d" * 500
+        self.pool.stats()
+        repr(self.alloc)
+        with self.pool.allocate(100):
+            try:
+                self.alloc.release()
+            except bytepool.BytesAlreadyReturnedError:
+                try:
+                    self.alloc.allocate(100)[:] = b"a" * 100
+                except bytepool.BytesAlreadyAllocatedError:
+                    self.alloc.bytes()
+
+
+@pytest.fixture
+def _collect_all_the_time() -> Iterator[None]:
+    before = gc.get_threshold()
+    gc.set_threshold(1)
+    yield
+    gc.set_threshold(*before)
+
+
+@pytest.mark.usefixtures("_collect_all_the_time")
+def test_finalizers_that_use_the_same_allocator(pool: Pool) -> None:
+    """The collector runs when a memoryview is made: in the middle of allocate() and bytes()."""
+    alloc = pool.allocator()
+    Finalizer.runs = 0
+    for i in range(300):
+        Finalizer(pool, alloc, pool.view(50))
+        view = None
+        try:
+            view = alloc.allocate(200) if i % 3 else alloc.bytes()
+            view[:] = bytes([i % 256]) * len(view)
+            assert view == bytes([i % 256]) * len(view)
+        except bytepool.MisuseError:
+            pass
+        finally:
+            del view
+    gc.collect()
+    assert Finalizer.runs == 300
+    with alloc:
+        pass
+    stats = pool.stats()
+    assert stats.outstanding == 0
+    for bucket in stats.buckets:
+        assert bucket.hits + bucket.misses == bucket.returned
+
+
+def test_another_gets_the_bytes_in_while_the_view_is_being_made(pool: Pool) -> None:
+    """The loser of that race gets the error; its buffer goes home, not counted as dropped."""
+    alloc = pool.allocator()
+    seen: list[str] = []
+
+    class Sneak:
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            alloc.allocate(11)[:] = b"sneaked in!"
+            seen.append("allocated")
+
+    gc.collect()
+    gc.disable()
+    Sneak()
+    before = gc.get_threshold()
+    gc.enable()
+    gc.set_threshold(1)
+    try:
+        with pytest.raises(bytepool.BytesAlreadyAllocatedError, match="holds 11 bytes"):
+            alloc.allocate(1000)
+    finally:
+        gc.set_threshold(*before)
+    assert seen == ["allocated"]
+    assert bytes(alloc.bytes()) == b"sneaked in!"
+    alloc.release()
+    assert (pool.stats().outstanding, pool.stats().dropped) == (0, 0)
+
+
+def test_a_callback_at_the_death_of_a_view_uses_the_allocator(pool: Pool) -> None:
+    alloc = pool.allocator()
+    view = alloc.allocate(1000)
+    ran = []
+
+    def callback(_: Any) -> None:
+        alloc.release()
+        alloc.allocate(1000)[:] = pattern(1000)
+        ran.append(pool.stats().outstanding)
+
+    watcher = weakref.ref(view, callback)
+    del view
+    assert watcher() is None
+    assert ran in ([1], [2])  # the dying view may still hold its bytes while it tells
+    assert alloc.bytes() == pattern(1000)
+    assert pool.stats().outstanding == 1
+
+
+def test_views_in_garbage_go_home_when_it_is_collected(pool: Pool) -> None:
+    gc.collect()
+    cycle: list[Any] = [pool.view(100), pool.allocate(200)]
+    cycle.append(cycle)
+    del cycle
+    assert pool.stats().outstanding == 2
+    gc.collect()
+    assert (pool.stats().outstanding, pool.stats().dropped) == (0, 2)

@@ -1,0 +1,125 @@
+"""Sizes from hostile callers: each is refused with the right error, or served; the pool goes on."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from helpers import run_python
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bytepool import Pool
+
+
+class Index:
+    """Something with ``__index__`` that returns what it is told, or raises it."""
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __index__(self) -> Any:
+        if isinstance(self.value, BaseException):
+            raise self.value
+        return self.value
+
+
+def ways(pool: Pool) -> list[Callable[[Any], object]]:
+    return [pool.view, pool.allocate, pool.allocator().allocate]
+
+
+@pytest.mark.parametrize("n", [Index(5), np.int64(5), np.uint8(5), type("I", (int,), {})(5)])
+def test_whatever_has_an_index_is_an_integer(n: Any, pool: Pool) -> None:
+    assert pool.view(n).nbytes == 5
+    assert pool.allocate(n).size == 5
+    assert pool.allocator().allocate(n).nbytes == 5
+    assert pool.view(True).nbytes == 1
+
+
+@pytest.mark.parametrize(
+    ("n", "error", "message"),
+    [
+        (1.0, TypeError, "'float' object cannot be interpreted as an integer"),
+        ("1", TypeError, "'str' object"),
+        (b"1", TypeError, "'bytes' object"),
+        (None, TypeError, "'NoneType' object"),
+        (np.float64(1), TypeError, "float64"),
+        (Index("x"), TypeError, "__index__ returned non-int"),
+        (Index(1.0), TypeError, "__index__ returned non-int"),
+        (Index(ZeroDivisionError("mine")), ZeroDivisionError, "mine"),
+        (Index(OverflowError("mine")), OverflowError, "mine"),
+        (-1, ValueError, "must be 0 or more, not -1"),
+        (Index(-7), ValueError, "must be 0 or more, not -7"),
+        (-sys.maxsize - 1, ValueError, "not -9223372036854775808"),
+        (-sys.maxsize - 2, ValueError, "not a huge negative number"),
+        pytest.param(-(10**5000), ValueError, "not a huge negative number", id="-10**5000"),
+        (sys.maxsize + 1, OverflowError, "64 bits.*9223372036854775807 bytes"),
+        pytest.param(10**5000, OverflowError, "16610 bits", id="10**5000"),
+        (Index(2**64), OverflowError, "platform|too large|C long"),
+        (sys.maxsize, MemoryError, "cannot allocate 9223372036854775807 bytes"),
+        (2**62, MemoryError, "cannot allocate 4611686018427387904 bytes"),
+    ],
+)
+def test_bad_sizes_raise_and_leave_the_pool_unchanged(
+    n: Any, error: type[Exception], message: str, pool: Pool
+) -> None:
+    before = pool.stats()
+    for way in ways(pool):
+        with pytest.raises(error, match=message):
+            way(n)
+    assert pool.stats() == before
+    assert pool.view(10).nbytes == 10
+
+
+def test_no_size_at_all_and_too_many(pool: Pool) -> None:
+    for way in ways(pool):
+        for arguments in ((), (1, 2)):
+            with pytest.raises(TypeError):
+                way(*arguments)
+
+
+def test_the_size_can_be_given_by_name(pool: Pool) -> None:
+    assert pool.view(n=3).nbytes == 3
+    assert pool.allocate(n=3).size == 3
+    assert pool.allocator().allocate(n=3).nbytes == 3
+
+
+@pytest.mark.parametrize("pool", ["Pool()", "Pool(max_size=2**39, max_buffers=1)", "Pool.null()"])
+def test_memory_that_cannot_be_had_is_an_error_and_never_an_abort(pool: str) -> None:
+    """With 512 MiB of address space left, 1 GiB cannot be had, and 100 MiB only a few times."""
+    code = f"""
+        import resource
+        from bytepool import Pool
+
+        pool, alloc = {pool}, {pool}.allocator()
+        warm = bytes(pool.view(100))
+        with open("/proc/self/statm") as statm:
+            used = int(statm.read().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + (512 << 20),) * 2)
+        before = pool.stats()
+        for call in (pool.view, pool.allocate, alloc.allocate):
+            for n in (1 << 30, 1 << 38, 1 << 46):
+                try:
+                    call(n)
+                except MemoryError as error:
+                    assert str(n) in str(error) or n <= pool.max_size, error
+                else:
+                    raise AssertionError(n)
+        assert alloc.size == 0
+        assert pool.stats() == before
+        held = []
+        try:
+            while len(held) < 10:
+                held.append(pool.view(100 << 20))
+        except MemoryError:
+            pass
+        assert 1 <= len(held) < 6, len(held)
+        held.clear()
+        assert pool.stats().outstanding == 0
+        assert len(pool.view(100 << 20)) == 100 << 20
+        print("survived")
+    """
+    assert run_python(code) == "survived\n"

@@ -1,0 +1,129 @@
+"""``bytepool.Stats``: every counter, the conservation law, and how it prints."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import pickle
+from typing import Any
+
+import pytest
+
+from bytepool import BucketStats, Pool, Stats
+
+
+def busy_pool() -> tuple[Pool, list[object]]:
+    """A pool with a bit of everything, and what it still has out."""
+    pool = Pool(min_size=1024, max_size=4096, max_buffers=2)
+    views = [pool.view(1000) for _ in range(5)]
+    views.clear()  # 5 misses, 2 kept, 3 discarded, 5 dropped
+    for _ in range(4):
+        pool.allocate(1024).release()  # 4 hits
+    out: list[object] = [pool.allocate(3000), pool.view(5000)]  # a miss; a transient one
+    alloc = pool.allocate(4096)
+    out.append(alloc.bytes())
+    alloc.release()  # deferred
+    return pool, out
+
+
+def test_every_counter() -> None:
+    pool, _out = busy_pool()
+    assert pool.stats() == Stats(
+        buckets=(
+            BucketStats(size=1024, hits=4, misses=5, returned=9, discarded=3, depth=2),
+            BucketStats(size=4096, hits=0, misses=2, returned=0, discarded=0, depth=0),
+        ),
+        outstanding=3,
+        outstanding_bytes=4096 + 5000 + 4096,
+        peak_outstanding=5,
+        peak_outstanding_bytes=4096 + 5000 + 4096,
+        idle_bytes=2048,
+        transient=1,
+        dropped=5,
+        deferred=1,
+    )
+
+
+def test_only_buckets_with_activity_are_listed() -> None:
+    pool = Pool(64, 1 << 20)
+    assert pool.stats().buckets == ()
+    pool.view(1000)
+    assert [bucket.size for bucket in pool.stats().buckets] == [1024]
+
+
+def test_conservation() -> None:
+    pool, out = busy_pool()
+    while True:
+        stats = pool.stats()
+        for bucket in stats.buckets:
+            assert bucket.hits + bucket.misses == bucket.returned + bucket.outstanding
+            assert bucket.returned - bucket.discarded - bucket.hits == bucket.depth
+        assert stats.outstanding == len(out)
+        if not out:
+            break
+        out.pop()
+    assert (stats.outstanding_bytes, stats.dropped) == (0, 7)
+
+
+def test_hit_rate() -> None:
+    pool, _out = busy_pool()
+    assert pool.stats().hit_rate == pytest.approx(4 / 11)
+    assert Pool().stats().hit_rate == 0.0
+
+
+def test_a_snapshot_is_frozen_and_can_be_kept() -> None:
+    pool, out = busy_pool()
+    stats = pool.stats()
+    twin = pool.stats()
+    out.clear()
+    assert stats == twin != pool.stats()
+    things: list[Any] = [stats, *stats.buckets]
+    for thing in things:
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            thing.size = 1
+    for same in (pickle.loads(pickle.dumps(stats)), copy.deepcopy(stats)):
+        assert same == stats
+    assert eval(repr(stats)) == stats
+
+
+def test_as_dict_is_plain_json() -> None:
+    pool, _out = busy_pool()
+    stats = pool.stats()
+    plain = stats.as_dict()
+    assert json.loads(json.dumps(plain)) == plain
+    assert plain["transient"] == 1
+    assert plain["buckets"][0] == dataclasses.asdict(stats.buckets[0])
+
+
+def test_printed_it_is_a_table() -> None:
+    pool, _out = busy_pool()
+    for _ in range(1100):
+        pool.allocate(1024).release()
+    assert str(pool.stats()) == (
+        " size   hits  misses  returned  discarded  depth  out\n"
+        "1 KiB  1,104       5     1,109          3      2    0\n"
+        "4 KiB      0       2         0          0      0    2\n"
+        "out now: 3 buffers, 12.9 KiB (peak 5 buffers, 13.9 KiB)\n"
+        "idle: 2 KiB, hit rate: 99.4%\n"
+        "transient: 1, dropped: 5, deferred: 1"
+    )
+
+
+def test_printed_with_nothing_to_show() -> None:
+    assert str(Pool.null().stats()) == (
+        "out now: 0 buffers, 0 B (peak 0 buffers, 0 B)\n"
+        "idle: 0 B, hit rate: 0.0%\n"
+        "transient: 0, dropped: 0, deferred: 0"
+    )
+
+
+def test_sizes_print_in_their_largest_unit() -> None:
+    empty = Pool().stats()
+    for n, text in (
+        (1023, "1023 B"),
+        (1 << 30, "1 GiB"),
+        (3 << 39, "1.5 TiB"),
+        (5 << 19, "2.5 MiB"),
+    ):
+        assert f"idle: {text}," in str(dataclasses.replace(empty, idle_bytes=n))

@@ -1,0 +1,152 @@
+"""Threads: contents are compared on every handover, and the counters must add up at the end."""
+
+from __future__ import annotations
+
+import random
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+import bytepool
+from bytepool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+THREADS = 6
+
+
+@pytest.fixture(autouse=True)
+def _switch_often() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    yield
+    sys.setswitchinterval(before)
+
+
+def in_threads(work: Callable[[int], None]) -> None:
+    """Run ``work(0)``, ``work(1)``... at once; whatever one of them raises, raises here."""
+    start = threading.Barrier(THREADS)
+    failures: list[BaseException] = []
+
+    def run(index: int) -> None:
+        try:
+            start.wait()
+            work(index)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(index,)) for index in range(THREADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+def check_conservation(pool: Pool, served: int) -> None:
+    stats = pool.stats()
+    assert sum(b.hits + b.misses for b in stats.buckets) + stats.transient == served
+    assert (stats.outstanding, stats.outstanding_bytes) == (0, 0)
+    for bucket in stats.buckets:
+        assert bucket.hits + bucket.misses == bucket.returned
+        assert bucket.returned - bucket.discarded - bucket.hits == bucket.depth
+
+
+def test_one_pool_for_all(pool: Pool) -> None:
+    rounds = 3000
+
+    def work(index: int) -> None:
+        choose = random.Random(index)
+        alloc = pool.allocator()
+        kept: list[tuple[memoryview, bytes]] = []
+        for i in range(rounds):
+            n = choose.randrange(5000)
+            content = bytes([(index * 40 + i) % 256]) * n
+            view = alloc.allocate(n)
+            view[:] = content
+            if choose.random() < 0.3:
+                kept.append((view, content))
+                del kept[: -choose.randrange(1, 6)]
+            assert view == content
+            del view
+            alloc.release()
+            for kept_view, kept_content in kept:
+                assert kept_view == kept_content
+
+    in_threads(work)
+    check_conservation(pool, THREADS * rounds)
+    assert pool.stats().dropped == 0
+
+
+def test_views_handed_from_thread_to_thread(pool: Pool) -> None:
+    """What one thread takes, another gives back."""
+    rounds = 2000
+    slots: list[tuple[memoryview, int] | None] = [None] * THREADS
+
+    def work(index: int) -> None:
+        for i in range(rounds):
+            stamp = (index * 50 + i) % 256
+            view = pool.view(1000)
+            view[:] = bytes([stamp]) * 1000
+            slot = (index + i) % THREADS
+            taken, slots[slot] = slots[slot], (view, stamp)
+            if taken is not None:
+                assert taken[0] == bytes([taken[1]]) * 1000
+
+    in_threads(work)
+    slots.clear()
+    check_conservation(pool, THREADS * rounds)
+    assert pool.stats().dropped == THREADS * rounds
+
+
+def test_one_allocator_for_all(pool: Pool) -> None:
+    """Each call happens as a whole: of two racing calls one wins and the other raises."""
+    alloc = pool.allocator()
+    allocated, released = [0] * THREADS, [0] * THREADS
+
+    def work(index: int) -> None:
+        choose = random.Random(index)
+        for _ in range(3000):
+            try:
+                match choose.randrange(3):
+                    case 0:
+                        alloc.allocate(choose.randrange(5000))
+                        allocated[index] += 1
+                    case 1:
+                        alloc.release()
+                        released[index] += 1
+                    case 2:
+                        alloc.bytes()[:10] = bytes(10)
+            except bytepool.MisuseError:
+                pass
+            except ValueError:
+                pass  # fewer than 10 bytes were held
+
+    in_threads(work)
+    assert sum(allocated) - sum(released) == pool.stats().outstanding in (0, 1)
+    with alloc:
+        pass
+    stats = pool.stats()
+    assert stats.outstanding == 0
+    assert stats.dropped == 0
+    assert sum(allocated) > 1000
+
+
+def test_stats_are_consistent_while_others_work(pool: Pool) -> None:
+    def work(index: int) -> None:
+        for _ in range(1000):
+            if index:
+                pool.allocate(1000).release()
+                continue
+            stats = pool.stats()
+            assert 0 <= stats.outstanding <= stats.peak_outstanding <= THREADS
+            for bucket in stats.buckets:
+                assert bucket.returned - bucket.discarded - bucket.hits == bucket.depth
+                assert -1 <= bucket.outstanding < THREADS
+
+    in_threads(work)
+    check_conservation(pool, (THREADS - 1) * 1000)
