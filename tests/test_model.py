@@ -193,6 +193,16 @@ class PoolMachine(RuleBasedStateMachine):
             twins = [np.ndarray(size, np.uint8, buffer=view) for view in holder.twins]
         return self.new_holder(twins, holder.memory, holder.part)
 
+    @rule(target=holders, holder=holders)
+    def array_of_the_exporter(self, holder: Holder) -> Holder | MultipleResults[Holder]:
+        """NumPy then keeps a reference to the exporter, and no export."""
+        exporters = [getattr(view, "obj", None) for view in holder.twins]
+        size = len(holder.memory.data)
+        if size == 0 or not all(type(exporter).__name__ == "Lease" for exporter in exporters):
+            return multiple()
+        twins = [np.ndarray(size, np.uint8, buffer=exporter) for exporter in exporters]
+        return self.new_holder(twins, holder.memory)
+
     @rule(holder=holders, stamp=STAMPS)
     def write(self, holder: Holder, stamp: int) -> None:
         content = bytes([stamp]) * len(holder.twins[0])
