@@ -183,8 +183,8 @@ impl Pool {
             let idle = (bucket.size as u64).saturating_mul(bucket.depth as u64);
             stats.idle_bytes = stats.idle_bytes.saturating_add(idle);
             stats.dropped = stats.dropped.saturating_add(dropped);
-            // A buffer must go out before anything else can happen to a bucket.
-            if bucket.hits > 0 || bucket.misses > 0 {
+            // The first request of a bucket is a miss, and nothing happens to it before.
+            if bucket.misses > 0 {
                 stats.buckets.push(bucket);
             }
         }
@@ -344,12 +344,22 @@ mod tests {
             Error::MaxSizeTooLarge { max_size, limit }
         );
         assert!(Pool::new(config(1, (1 << 40) - 1)).is_ok());
+        assert!(Pool::new(config(64, 64)).is_ok());
         assert!(
             Pool::new(Config {
                 max_buffers: usize::MAX,
                 ..Config::DEFAULT
             })
             .is_err()
+        );
+    }
+
+    #[test]
+    fn the_defaults_are_a_page_to_sixteen_mebibytes() {
+        let config = Pool::new(Config::default()).unwrap().config();
+        assert_eq!(
+            (config.min_size, config.max_size, config.max_buffers),
+            (4096, 16_777_216, 16)
         );
     }
 

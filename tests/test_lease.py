@@ -202,6 +202,17 @@ def test_a_reference_to_the_exporter_alone_is_enough(lender: Pool) -> None:
     assert lender.stats().outstanding == 0
 
 
+def test_a_request_from_c_without_a_view_to_fill_is_refused(lender: Pool) -> None:
+    """``PyObject_GetBuffer(lease, NULL, 0)``, as faulty C code might call it."""
+    get_buffer = ctypes.pythonapi.PyObject_GetBuffer
+    get_buffer.argtypes = [ctypes.py_object, ctypes.c_void_p, ctypes.c_int]
+    view = lender.view(N)
+    with pytest.raises(BufferError, match="view==NULL"):
+        get_buffer(view.obj, None, 0)
+    del view
+    assert lender.stats().outstanding == 0
+
+
 def test_an_iterator_over_the_buffer_holds_it(lender: Pool) -> None:
     alloc = lender.allocate(N)
     alloc.bytes()[:] = pattern(N)

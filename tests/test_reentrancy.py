@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -106,22 +108,36 @@ def test_another_gets_the_bytes_in_while_the_view_is_being_made(pool: Pool) -> N
             self.me = self
 
         def __del__(self) -> None:
-            alloc.allocate(11)[:] = b"sneaked in!"
-            seen.append("allocated")
+            with contextlib.suppress(bytepool.BytesAlreadyAllocatedError):
+                alloc.allocate(11)[:] = b"sneaked in!"
+                seen.append("allocated")
 
     gc.collect()
     gc.disable()
     Sneak()
     before = gc.get_threshold()
-    gc.enable()
+    allocate = alloc.allocate
+    error = None
     gc.set_threshold(1)
+    gc.enable()
     try:
-        with pytest.raises(bytepool.BytesAlreadyAllocatedError, match="holds 11 bytes"):
-            alloc.allocate(1000)
+        # From here to the memoryview inside, nothing is made that could set off the collector.
+        allocate(1000)
+    except bytepool.BytesAlreadyAllocatedError as raised:
+        error = str(raised)
     finally:
         gc.set_threshold(*before)
-    assert seen == ["allocated"]
-    assert bytes(alloc.bytes()) == b"sneaked in!"
+    gc.collect()
+    if sys.version_info < (3, 12):
+        assert seen == ["allocated"]
+    if seen:
+        assert error is not None
+        assert "holds 11 bytes" in error
+        assert bytes(alloc.bytes()) == b"sneaked in!"
+        assert pool.stats().peak_outstanding == 2, "both had bytes for a moment"
+    else:  # since 3.12 the collector waits for the end of the call, and the finalizer loses
+        assert error is None
+        assert alloc.size == 1000
     alloc.release()
     assert (pool.stats().outstanding, pool.stats().dropped) == (0, 0)
 

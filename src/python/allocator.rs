@@ -43,20 +43,16 @@ impl Allocator {
         lease.as_ref().map(|lease| lease.bind(py).clone())
     }
 
-    /// Puts the lease into this allocator, or hands it back with the error where there is one already.
-    fn hold<'py>(&self, lease: Bound<'py, Lease>) -> Result<(), (Bound<'py, Lease>, PyErr)> {
+    /// Puts a reference to the lease in place, unless there is one already.
+    fn hold(&self, lease: &Bound<'_, Lease>) -> PyResult<()> {
         let mut held = self.lease.lock();
-        match &*held {
-            None => {
-                *held = Some(lease.unbind());
-                Ok(())
-            }
-            Some(other) => {
-                let size = other.get().size();
-                drop(held);
-                Err((lease, already_allocated(size)))
-            }
-        }
+        let Some(other) = &*held else {
+            *held = Some(lease.clone().unbind());
+            return Ok(());
+        };
+        let size = other.get().size();
+        drop(held);
+        Err(already_allocated(size))
     }
 
     fn take<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Lease>> {
@@ -79,22 +75,13 @@ impl Allocator {
             return Err(already_allocated(lease.get().size()));
         }
         let lease = self.pool.get().lease(py, n.0)?;
-        // Made before the lease is put in place, so that a failure leaves this allocator empty.
-        let view = match Lease::view(&lease) {
-            Ok(view) => view,
-            Err(error) => {
-                Lease::withdraw(lease);
-                return Err(error);
-            }
-        };
-        // Other code may have run since the first look: another thread, or a collector's finalizer.
-        match self.hold(lease) {
-            Ok(()) => Ok(view),
-            Err((lease, error)) => {
-                Lease::withdraw(lease);
-                Err(error)
-            }
+        // The view comes first, so that a failure leaves this allocator empty. While it is made other
+        // code may run, another thread or a collector's finalizer, and be faster to put a lease here.
+        let view = Lease::view(&lease).and_then(|view| self.hold(&lease).map(|()| view));
+        if view.is_err() {
+            Lease::withdraw(&lease);
         }
+        view
     }
 
     /// A new writable memoryview of the bytes held: the same memory, the size first asked for.

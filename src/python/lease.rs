@@ -4,7 +4,6 @@
 
 use std::ffi::c_int;
 
-use pyo3::exceptions::PyTypeError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyMemoryView;
@@ -82,8 +81,8 @@ impl Lease {
         }
     }
 
-    /// Forgets a lease that was never handed to the user: not a dropped one.
-    pub(super) fn withdraw(lease: Bound<'_, Self>) {
+    /// Says of a lease that never reached the user that it is not a dropped one.
+    pub(super) fn withdraw(lease: &Bound<'_, Self>) {
         lease.get().released.store(true, Ordering::Relaxed);
     }
 }
@@ -99,11 +98,8 @@ impl Lease {
         flags: c_int,
     ) -> PyResult<()> {
         let this = lease.get();
-        let Ok(len) = ffi::Py_ssize_t::try_from(this.len) else {
-            return Err(PyTypeError::new_err(
-                "a lease of this size cannot be exported",
-            ));
-        };
+        // No wrap: the pool lends no more than `isize::MAX` bytes.
+        let len = this.len as ffi::Py_ssize_t;
         // SAFETY:
         // - `view` is the caller's, null or writable; `PyBuffer_FillInfo` raises for null;
         // - the memory is `len` bytes or longer, was initialised when it was allocated, is writable,
