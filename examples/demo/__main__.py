@@ -129,7 +129,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=15, help="how long the clients send")
     parser.add_argument("--connections", type=int, default=4, help="client processes")
     parser.add_argument("--files", type=int, default=3000, help="source files, at the most")
-    parser.add_argument("--megabytes", type=int, default=800, help="of source files, at the most")
+    parser.add_argument("--megabytes", type=int, default=1000, help="of source files, at the most")
     parser.add_argument("roots", nargs="*", help="folders to send (default: this Python's own)")
     options = parser.parse_args()
 
@@ -138,6 +138,7 @@ def main() -> int:
     # Room for the largest libraries among the files; what is larger still is served all the same.
     server = Server(bytepool.Pool(max_size=64 << 20, max_buffers=8), [])
     with display.bars:
+        display.stage("looking")
         roots = options.roots or default_roots()
         server.sources = collect(display, find_files(roots, options.files, options.megabytes * MB))
         if not server.sources:

@@ -6,7 +6,6 @@ import hashlib
 import os
 import random
 import socket
-import sys
 import sysconfig
 import time
 from pathlib import Path
@@ -15,30 +14,33 @@ from typing import TYPE_CHECKING
 from server import HEADER, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 
 def default_roots() -> list[str]:
     """The Python installation this runs on, and what is installed into it."""
-    return sorted({sysconfig.get_path("stdlib"), sysconfig.get_path("platlib"), sys.base_prefix})
+    return [sysconfig.get_path("stdlib"), sysconfig.get_path("platlib")]
+
+
+def regular_files(folder: str) -> Iterator[tuple[int, str]]:
+    """All readable files below the folder with their sizes; no links, no caches, which may change."""
+    for entry in os.scandir(folder):
+        if entry.is_dir(follow_symlinks=False):
+            if entry.name != "__pycache__":
+                yield from regular_files(entry.path)
+        elif entry.is_file(follow_symlinks=False) and os.access(entry.path, os.R_OK):
+            yield entry.stat().st_size, entry.path
 
 
 def find_files(roots: Sequence[str], most_files: int, most_bytes: int) -> list[str]:
-    """Regular files below the roots, each once: the largest, and a sample of all the others."""
-    sizes: dict[str, int] = {}
-    for root in roots:
-        for folder, _, names in os.walk(root):
-            for name in names:
-                path = os.path.realpath(Path(folder) / name)
-                if os.access(path, os.R_OK) and Path(path).is_file():
-                    sizes[path] = Path(path).stat().st_size
-    by_size = sorted(sizes, key=lambda path: (-sizes[path], path))
-    others = by_size[most_files // 2 :]
-    candidates = by_size[: most_files // 2] + others[:: max(len(others) // (most_files // 2), 1)]
+    """Choose from the files below the roots: the largest, and a sample of all the others."""
+    by_size = sorted({file for root in roots for file in regular_files(root)}, reverse=True)
+    half = most_files // 2
+    others = by_size[half:]
     chosen = []
-    for path in candidates:
-        if sizes[path] <= most_bytes:
-            most_bytes -= sizes[path]
+    for size, path in by_size[:half] + others[:: max(len(others) // half, 1)]:
+        if size <= most_bytes:
+            most_bytes -= size
             chosen.append(path)
     return chosen
 
