@@ -23,7 +23,7 @@ def default_roots() -> list[str]:
 
 
 def regular_files(folder: str) -> Iterator[tuple[int, str]]:
-    """All readable files below the folder with their sizes; no links, no caches, which may change."""
+    """All readable files below the folder, with sizes; no links, and no caches, which change."""
     for entry in os.scandir(folder):
         if entry.is_dir(follow_symlinks=False):
             if entry.name != "__pycache__":
