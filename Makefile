@@ -21,7 +21,7 @@ demo: build ## a server receives real files into pooled buffers and checks every
 .PHONY: test
 test: build ## every test, the long proofs in a short version
 	$(CORE)
-	LOOM_MAX_PREEMPTIONS=2 $(LOOM)
+	LOOM_MAX_PREEMPTIONS=3 $(LOOM)
 	$(BIN)/pytest
 
 .PHONY: lint
@@ -51,7 +51,7 @@ coverage: build ## which lines of the package and of the crate no test reaches
 .PHONY: wheel
 wheel: build ## an abi3 wheel for CPython 3.11 and newer, in target/wheels
 	rm -rf target/wheels
-	$(BIN)/maturin build --release --locked $(QUIET)
+	$(BIN)/maturin build --release --locked --out target/wheels $(QUIET)
 
 .PHONY: test-wheel
 test-wheel: wheel ## the Python tests against the installed wheel on CPython 3.11, 3.12 and 3.13
@@ -59,7 +59,7 @@ test-wheel: wheel ## the Python tests against the installed wheel on CPython 3.1
 
 .PHONY: build
 build: .venv/installed ## the extension, into .venv
-	$(BIN)/maturin develop --release --locked $(QUIET)
+	env -u CONDA_PREFIX VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/maturin develop --release --locked $(QUIET)
 
 .venv/installed: pyproject.toml | needs
 	$(PYTHON) -m venv .venv
@@ -69,7 +69,11 @@ build: .venv/installed ## the extension, into .venv
 
 .PHONY: needs
 needs:
-	@command -v cargo >/dev/null || { echo "missing: Rust 1.95 or newer, see https://rustup.rs" >&2; exit 1; }
+	@need=$$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml); \
+		have=$$(rustc --version 2>/dev/null | cut -d' ' -f2); \
+		[ "$$(printf '%s\n' "$$need" "$${have:-0}" | sort -V | head -n 1)" = "$$need" ] || { \
+		echo "missing: Rust $$need or newer (here: $${have:-none}), see https://rustup.rs" >&2; exit 1; }
+	@command -v cc >/dev/null || { echo "missing: a C linker (Debian: apt install gcc)" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 		echo "missing: Python 3.11 or newer as '$(PYTHON)'; name another: make PYTHON=python3.12 ..." >&2; exit 1; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \

@@ -8,11 +8,11 @@ pool = bytepool.Pool(max_size=1 << 20, max_buffers=8)
 
 
 def checksum(file: io.BufferedIOBase, size: int) -> int:
-    """Read ``size`` bytes into pooled memory, without a copy, and add them up."""
+    """Read up to ``size`` bytes into pooled memory, without a copy, and add them up."""
     with pool.allocate(size) as alloc:
-        # No variable holds the view, so the memory is home when the block ends.
-        file.readinto(alloc.bytes())
-        return sum(alloc.bytes())
+        # No variable holds a view, so the memory is home when the block ends.
+        n = file.readinto(alloc.bytes())
+        return sum(alloc.bytes()[:n])  # beyond n stand older bytes
 
 
 # A handle of one's own serves one message after the other.

@@ -102,3 +102,55 @@ impl fmt::Debug for Buffer {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::cell::RefCell;
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::Buffer;
+    use crate::pool::{Config, Pool};
+
+    /// Takes another buffer while the thread's locals are being torn down.
+    struct Last(Arc<Pool>, Option<Buffer>);
+
+    impl Drop for Last {
+        fn drop(&mut self) {
+            drop(self.1.take());
+            drop(self.0.acquire(100).unwrap());
+        }
+    }
+
+    thread_local! {
+        static LAST: RefCell<Option<Last>> = const { RefCell::new(None) };
+    }
+
+    #[test]
+    fn buffers_go_home_while_a_threads_locals_are_torn_down() {
+        let pool = Arc::new(Pool::new(Config::default()).unwrap());
+        let theirs = Arc::clone(&pool);
+        let work = thread::spawn(move || {
+            let buffer = theirs.acquire(5000).unwrap();
+            LAST.set(Some(Last(theirs, Some(buffer))));
+        });
+        work.join().unwrap();
+        let stats = pool.stats();
+        assert_eq!((stats.outstanding, stats.buckets.len()), (0, 2));
+        assert!(stats.buckets.iter().all(|bucket| bucket.depth == 1));
+    }
+
+    #[test]
+    fn a_thread_that_panics_gives_its_buffers_back_and_harms_no_other() {
+        let pool = Arc::new(Pool::new(Config::default()).unwrap());
+        let theirs = Arc::clone(&pool);
+        let work = thread::spawn(move || {
+            let _buffer = theirs.acquire(5000).unwrap();
+            panic!("on purpose");
+        });
+        work.join().unwrap_err();
+        assert_eq!(pool.stats().outstanding, 0);
+        drop(pool.acquire(5000).unwrap());
+        assert_eq!(pool.stats().buckets[0].hits, 1);
+    }
+}

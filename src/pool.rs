@@ -13,8 +13,8 @@ const MAX_SIZE_LIMIT: u64 = 1 << 40;
 /// The most bytes one object can have in Rust, and in Python.
 const LARGEST_REQUEST: usize = isize::MAX.unsigned_abs();
 
-/// How a [`Pool`] is laid out. At rest it holds at most `max_buffers` buffers of every size class,
-/// together about `2 * max_size * max_buffers` bytes.
+/// How a [`Pool`] is laid out. At rest it holds at most `max_buffers` buffers of every size class:
+/// `2 * max_size * max_buffers` bytes if `max_size` is a power of two, else up to half as much again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The smallest size class in bytes, rounded up to a power of two. Smaller requests get one of these.
@@ -34,7 +34,7 @@ impl Config {
     };
 
     /// What a null pool reports: everything is above its `max_size`.
-    const NULL: Self = Self {
+    pub(crate) const NULL: Self = Self {
         min_size: 0,
         max_size: 0,
         max_buffers: 0,
@@ -99,10 +99,17 @@ impl Pool {
     }
 
     fn build(config: Config) -> Result<Self, Error> {
-        let buckets = SizeClasses::new(config.min_size, config.max_size)
-            .capacities()
-            .map(|size| Bucket::new(size, config.max_buffers))
-            .collect::<Result<_, _>>()?;
+        let classes = SizeClasses::new(config.min_size, config.max_size);
+        let mut buckets = Vec::new();
+        let count = classes.capacities().count();
+        buckets
+            .try_reserve_exact(count)
+            .map_err(|_| Error::OutOfMemory {
+                requested: count.saturating_mul(size_of::<Bucket>()),
+            })?;
+        for size in classes.capacities() {
+            buckets.push(Bucket::new(size, config.max_buffers)?);
+        }
         Ok(Self::with_buckets(config, buckets))
     }
 

@@ -33,10 +33,10 @@ impl SizeClasses {
     }
 
     /// The capacities of all classes in bytes, smallest first.
-    pub(crate) fn capacities(&self) -> impl Iterator<Item = usize> {
+    pub(crate) fn capacities(self) -> impl Iterator<Item = usize> {
         let Self {
             first, max_size, ..
-        } = *self;
+        } = self;
         (first..)
             .take(self.count)
             .map(move |shift| max_size.min(1_usize.checked_shl(shift).unwrap_or(max_size)))

@@ -15,11 +15,12 @@ for tool in llvm-cov llvm-profdata; do
     fi
     case $tool in llvm-cov) export LLVM_COV=$found ;; *) export LLVM_PROFDATA=$found ;; esac
 done
-command -v cargo-llvm-cov >/dev/null || cargo install --locked cargo-llvm-cov
+[ -x target/tools/bin/cargo-llvm-cov ] || cargo install --locked --root target/tools cargo-llvm-cov
+export PATH=$PWD/target/tools/bin:$PATH
 
 export CARGO_TARGET_DIR=$PWD/target/coverage
-# shellcheck disable=SC1090
-source <(cargo llvm-cov show-env --sh)
+variables=$(cargo llvm-cov show-env --sh)
+eval "$variables"
 cargo llvm-cov clean --workspace
 cargo test --locked --no-default-features
 

@@ -1,5 +1,6 @@
 //! Every interleaving of acquire and give back, through `src/sync.rs`. Races are what this covers;
-//! sequences are `model.rs`'s. Run it with `make loom`.
+//! sequences are `model.rs`'s. `make test` bounds the
+//! preemptions, `make prove` does not.
 #![cfg(loom)]
 
 use bytepool::{Buffer, Config, Pool, Stats};

@@ -30,7 +30,7 @@ def test_defaults_are_those_of_the_signature() -> None:
 def test_repr_makes_the_same_pool() -> None:
     assert repr(Pool(1, 2, 3)) == "Pool(min_size=1, max_size=2, max_buffers=3)"
     assert repr(Pool.null()) == "Pool.null()"
-    for pool in (Pool(), Pool.null()):
+    for pool in (Pool(), Pool.null(), Pool(0, 0, 5)):
         assert repr(eval(repr(pool), {"Pool": Pool})) == repr(pool)
 
 
@@ -40,10 +40,13 @@ def test_repr_makes_the_same_pool() -> None:
         ({"min_size": 11, "max_size": 10}, ValueError, r"min_size \(11 bytes\).*max_size \(10 "),
         ({"max_size": 2**40}, ValueError, r"1099511627776.*2\^40"),
         ({"max_size": 2**62}, ValueError, "4611686018427387904"),
-        ({"max_size": 2**64}, OverflowError, "65 bits"),
-        ({"min_size": -1}, ValueError, "not -1"),
-        ({"max_buffers": -3}, ValueError, "not -3"),
-        ({"max_buffers": -(2**100)}, ValueError, "negative"),
+        ({"max_size": 2**64}, ValueError, r"max_size \(an integer of 65 bits\).*2\^40"),
+        ({"min_size": 2**64}, ValueError, r"min_size \(an integer of 65 bits\).*2\^40"),
+        ({"min_size": -1}, ValueError, "min_size must be 0 or more, not -1"),
+        ({"max_size": -1}, ValueError, "max_size must be 0 or more, not -1"),
+        ({"max_buffers": -3}, ValueError, "max_buffers must be 0 or more, not -3"),
+        ({"max_buffers": -(2**100)}, ValueError, "max_buffers.*negative"),
+        ({"max_buffers": 2**64}, OverflowError, r"max_buffers \(an integer of 65 bits\)"),
         ({"max_buffers": 2**62}, MemoryError, "cannot allocate"),
         ({"max_buffers": 1.5}, TypeError, "'float'"),
         ({"max_size": "1"}, TypeError, "'str'"),
@@ -109,6 +112,14 @@ def test_one_bucket_keeps_max_buffers() -> None:
     views.clear()
     (bucket,) = pool.stats().buckets
     assert (bucket.misses, bucket.returned, bucket.discarded, bucket.depth) == (5, 5, 2, 3)
+
+
+@pytest.mark.parametrize(("max_size", "times"), [(1024, 2), (1025, 3), (1500, 3), (2047, 3)])
+def test_idle_memory_is_bounded_as_documented(max_size: int, times: int) -> None:
+    pool = Pool(1, max_size, 2)
+    views = [pool.view(n) for n in range(max_size + 1)]
+    views.clear()
+    assert max_size * 2 < pool.stats().idle_bytes <= times * max_size * 2
 
 
 def test_a_view_is_a_plain_writable_memoryview_of_exactly_what_was_asked(pool: Pool) -> None:
@@ -200,7 +211,9 @@ class TestPackage:
             thing = getattr(bytepool, name)
             assert thing.__doc__, name
             for attribute, member in vars(thing).items():
-                if not attribute.startswith("_") and (callable(member) or hasattr(member, "fget")):
+                if not attribute.startswith("_") and (
+                    callable(member) or inspect.isdatadescriptor(member)
+                ):
                     assert member.__doc__, f"{name}.{attribute}"
 
     def test_the_errors_are_runtime_errors(self) -> None:

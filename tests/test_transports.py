@@ -55,6 +55,12 @@ def write_slices(pool: Pool, transport: asyncio.WriteTransport, message: bytes) 
         transport.writelines([alloc.bytes()[:1000], alloc.bytes()[1000:]])
 
 
+def write_the_exporter(pool: Pool, transport: asyncio.WriteTransport, message: bytes) -> None:
+    view = pool.view(len(message))
+    view[:] = message
+    transport.write(view.obj)  # type: ignore[arg-type]
+
+
 async def send(
     pool: Pool, write: Callable[[Pool, asyncio.WriteTransport, bytes], None], messages: list[bytes]
 ) -> bytes:
@@ -94,9 +100,15 @@ def run(loop_name: str, main: Coroutine[None, None, bytes]) -> bytes:
         return runner.run(main)
 
 
-@pytest.mark.parametrize("loop_name", ["asyncio", "uvloop"])
+WAYS = [write_and_release, write_in_a_block, write_and_drop, write_a_view, write_slices]
+
+
 @pytest.mark.parametrize(
-    "write", [write_and_release, write_in_a_block, write_and_drop, write_a_view, write_slices]
+    ("loop_name", "write"),
+    [
+        *((loop_name, way) for loop_name in ("asyncio", "uvloop") for way in WAYS),
+        ("uvloop", write_the_exporter),
+    ],
 )
 @pytest.mark.parametrize("null", [False, True], ids=["Pool", "null"])
 def test_the_peer_gets_every_byte_as_written(
@@ -109,6 +121,11 @@ def test_the_peer_gets_every_byte_as_written(
     wrong = sum(a != b for a, b in zip(received, b"".join(messages), strict=True))
     assert wrong == 0
     assert pool.stats().outstanding == 0
+
+
+def test_asyncio_itself_refuses_the_exporter() -> None:
+    with pytest.raises(TypeError, match="must be a bytes"):
+        run("asyncio", send(Pool(), write_the_exporter, [b"message"]))
 
 
 def test_this_would_catch_a_buffer_that_is_reused_too_soon() -> None:

@@ -8,7 +8,7 @@
 
 ``Pool`` lends memory, ``Allocator`` is the handle on it, ``pool.view(n)`` lends without a handle,
 and ``pool.stats()`` tells what happened. Memory goes back to the pool when nothing refers to it any
-more, so it cannot be misused into corrupting anything.
+more, so giving it back too soon, twice, or never corrupts nothing.
 """
 
 from bytepool._bytepool import (

@@ -66,7 +66,8 @@ class Stats:
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as plain dicts, lists and ints, ready for ``json.dumps``."""
-        return {**asdict(self), "buckets": [asdict(bucket) for bucket in self.buckets]}
+        plain = asdict(self)
+        return {**plain, "buckets": list(plain["buckets"])}
 
     def __str__(self) -> str:
         """A table of the buckets, and the totals below it."""

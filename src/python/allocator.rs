@@ -47,6 +47,8 @@ impl Allocator {
     fn hold(&self, lease: &Bound<'_, Lease>) -> PyResult<()> {
         let mut held = self.lease.lock();
         let Some(other) = &*held else {
+            // Under the lock, so that no release comes in between.
+            Lease::hand_out(lease);
             *held = Some(lease.clone().unbind());
             return Ok(());
         };
@@ -69,7 +71,8 @@ impl Allocator {
     ///
     /// Raises BytesAlreadyAllocatedError if it holds bytes already, TypeError if ``n`` is not an
     /// integer, ValueError if it is negative, OverflowError if it is above ``sys.maxsize``, and
-    /// MemoryError if the system has no such memory. Allocator and pool stay as they were. ``n`` may be 0.
+    /// MemoryError if the system has no such memory. The allocator stays as it was, and no bytes are
+    /// out that were not before. ``n`` may be 0.
     fn allocate(&self, py: Python<'_>, n: Size) -> PyResult<Py<PyMemoryView>> {
         if let Some(lease) = self.held(py) {
             return Err(already_allocated(lease.get().size()));
@@ -77,11 +80,9 @@ impl Allocator {
         let lease = self.pool.get().lease(py, n.0)?;
         // The view comes first, so that a failure leaves this allocator empty. While it is made other
         // code may run, another thread or a collector's finalizer, and be faster to put a lease here.
-        let view = Lease::view(&lease).and_then(|view| self.hold(&lease).map(|()| view));
-        if view.is_err() {
-            Lease::withdraw(&lease);
-        }
-        view
+        let view = Lease::view(&lease)?;
+        self.hold(&lease)?;
+        Ok(view)
     }
 
     /// A new writable memoryview of the bytes held: the same memory, the size first asked for.

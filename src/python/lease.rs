@@ -26,7 +26,8 @@ pub(super) struct Lease {
     storage: Storage,
     /// The bytes asked for; never the whole box.
     len: usize,
-    released: AtomicBool,
+    /// The user has it and has not released it: if it dies now, it was dropped.
+    handed_out: AtomicBool,
     /// Detached: its box is `storage`, and comes back in `drop`.
     buffer: Buffer,
 }
@@ -53,7 +54,7 @@ impl Lease {
             Self {
                 storage,
                 len,
-                released: AtomicBool::new(false),
+                handed_out: AtomicBool::new(false),
                 buffer,
             },
         )
@@ -69,21 +70,21 @@ impl Lease {
         self.len
     }
 
+    /// Notes that the user has it from now on.
+    pub(super) fn hand_out(lease: &Bound<'_, Self>) {
+        lease.get().handed_out.store(true, Ordering::Relaxed);
+    }
+
     /// Gives up the owner's reference: the bytes are home when this returns, or, if somebody else
     /// still holds the lease, when that holder lets go.
     pub(super) fn release(lease: Bound<'_, Self>) {
         let this = lease.get();
-        this.released.store(true, Ordering::Relaxed);
+        this.handed_out.store(false, Ordering::Relaxed);
         // SAFETY: `lease` is a valid reference to a live object, and the interpreter is attached.
         let references = unsafe { ffi::Py_REFCNT(lease.as_ptr()) };
         if references > 1 {
             this.buffer.count_deferred();
         }
-    }
-
-    /// Says of a lease that never reached the user that it is not a dropped one.
-    pub(super) fn withdraw(lease: &Bound<'_, Self>) {
-        lease.get().released.store(true, Ordering::Relaxed);
     }
 }
 
@@ -126,7 +127,7 @@ impl Drop for Lease {
         //   broken the buffer protocol's contract, as it would with any exporter.
         let storage = unsafe { Box::from_raw(self.storage.0) };
         self.buffer.attach(storage);
-        if !*self.released.get_mut() {
+        if *self.handed_out.get_mut() {
             self.buffer.mark_dropped();
         }
     }

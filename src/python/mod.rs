@@ -34,9 +34,21 @@ create_exception!(
     "``release()`` or ``bytes()`` was called on an allocator that holds nothing."
 );
 
+/// Bytes that any process has unless its memory is used up.
+const LITTLE: usize = 64 << 10;
+
 impl From<Error> for PyErr {
     #[cold]
     fn from(error: Error) -> Self {
+        if let Error::OutOfMemory { requested } = error
+            && requested < LITTLE
+        {
+            // Then there is no memory for a message either, and Rust would abort for want of it.
+            return Python::attach(|py| {
+                let bare = py.get_type::<PyMemoryError>().call0();
+                bare.map_or_else(|error| error, PyErr::from_value)
+            });
+        }
         let message = error.to_string();
         match error {
             Error::MinSizeAboveMaxSize { .. } | Error::MaxSizeTooLarge { .. } => {

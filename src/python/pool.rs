@@ -8,7 +8,7 @@ use pyo3::types::PyMemoryView;
 
 use super::allocator::Allocator;
 use super::lease::Lease;
-use super::size::Size;
+use super::size::{Size, max_buffers, max_size, min_size};
 use super::stats;
 use crate::pool::{self, Config};
 
@@ -20,21 +20,23 @@ const SWITCH: &str = "BYTEPOOL";
 /// min_size: the smallest size class in bytes, rounded up to a power of two; a smaller request gets a
 ///     buffer of this size class (and still a view of exactly the bytes asked for).
 /// max_size: the largest size that is pooled, in bytes. A larger request is *transient*: served
-///     exactly, counted, freed when it comes back.
+///     exactly, counted, freed when it comes back. Below 4096, give a ``min_size`` too.
 /// max_buffers: how many idle buffers each size class keeps; 0 keeps none. The idle memory is at most
-///     about ``2 * max_size * max_buffers`` bytes.
+///     ``2 * max_size * max_buffers`` bytes if ``max_size`` is a power of two, else up to half as much
+///     again.
 ///
 /// Raises ValueError if a number is negative, ``min_size > max_size``, ``max_size`` is 2**40 or more,
-/// or the environment variable ``BYTEPOOL`` is set to anything but ``null``; TypeError for a number
-/// that is no integer; OverflowError or MemoryError for more than this platform or machine can have.
+/// or the environment variable ``BYTEPOOL`` is neither empty nor ``null``; TypeError for a number
+/// that is no integer; OverflowError or MemoryError for more buffers than can be counted or listed.
 ///
 /// With ``BYTEPOOL=null`` in the environment every ``Pool(...)`` is a null pool (see ``Pool.null()``),
 /// so that a suspected memory bug is ruled out without touching code.
 ///
 /// Every method may be called from any thread. Memory goes back to the pool when nothing refers to
-/// it any more, and only then: a returned buffer can never change under anyone. Fresh memory is zeroed,
-/// reused memory holds old bytes. When the pool itself goes, what is idle is freed, and what is out
-/// stays valid.
+/// it any more, and only then: a returned buffer does not change under anyone. (A view that you end
+/// yourself, with its ``release()`` or ``with``, refers to nothing from then on.) Fresh memory is
+/// zeroed, reused memory holds old bytes. When the pool itself goes, what is idle is freed, and what
+/// is out stays valid.
 #[pyclass(frozen, module = "bytepool")]
 pub(super) struct Pool {
     core: pool::Pool,
@@ -47,17 +49,16 @@ impl Pool {
     }
 
     pub(super) fn describe(&self) -> String {
+        let config = self.core.config();
+        if config == Config::NULL {
+            return "Pool.null()".to_owned();
+        }
         let Config {
             min_size,
             max_size,
             max_buffers,
-        } = self.core.config();
-        match max_size {
-            0 => "Pool.null()".to_owned(),
-            _ => {
-                format!("Pool(min_size={min_size}, max_size={max_size}, max_buffers={max_buffers})")
-            }
-        }
+        } = config;
+        format!("Pool(min_size={min_size}, max_size={max_size}, max_buffers={max_buffers})")
     }
 }
 
@@ -66,17 +67,21 @@ impl Pool {
     #[new]
     #[pyo3(
         signature = (
-            min_size = Size(Config::DEFAULT.min_size),
-            max_size = Size(Config::DEFAULT.max_size),
-            max_buffers = Size(Config::DEFAULT.max_buffers),
+            min_size = Config::DEFAULT.min_size,
+            max_size = Config::DEFAULT.max_size,
+            max_buffers = Config::DEFAULT.max_buffers,
         ),
         text_signature = "(min_size=4096, max_size=16777216, max_buffers=16)"
     )]
-    fn new(min_size: Size, max_size: Size, max_buffers: Size) -> PyResult<Self> {
+    fn new(
+        #[pyo3(from_py_with = min_size)] min_size: usize,
+        #[pyo3(from_py_with = max_size)] max_size: usize,
+        #[pyo3(from_py_with = max_buffers)] max_buffers: usize,
+    ) -> PyResult<Self> {
         let core = pool::Pool::new(Config {
-            min_size: min_size.0,
-            max_size: max_size.0,
-            max_buffers: max_buffers.0,
+            min_size,
+            max_size,
+            max_buffers,
         })?;
         match env::var_os(SWITCH) {
             None => Ok(Self { core }),
@@ -111,11 +116,15 @@ impl Pool {
     /// ``with pool.allocate(n) as alloc:`` releases them at the end of the block.
     ///
     /// Raises TypeError if ``n`` is not an integer, ValueError if it is negative, OverflowError if it
-    /// is above ``sys.maxsize``, and MemoryError if the system has no such memory. The pool stays as
-    /// it was. ``n`` may be 0.
-    fn allocate(slf: Bound<'_, Self>, n: Size) -> PyResult<Allocator> {
-        let lease = slf.get().lease(slf.py(), n.0)?;
-        Ok(Allocator::new(slf.unbind(), Some(lease.unbind())))
+    /// is above ``sys.maxsize``, and MemoryError if the system has no such memory. No bytes are out
+    /// then that were not before. ``n`` may be 0.
+    fn allocate(slf: Bound<'_, Self>, n: Size) -> PyResult<Py<Allocator>> {
+        let py = slf.py();
+        let lease = slf.get().lease(py, n.0)?;
+        let held = Some(lease.clone().unbind());
+        let allocator = Py::new(py, Allocator::new(slf.unbind(), held))?;
+        Lease::hand_out(&lease);
+        Ok(allocator)
     }
 
     /// A writable memoryview of exactly ``n`` pooled bytes: the drop-in for ``bytearray(n)``.
@@ -125,7 +134,10 @@ impl Pool {
     ///
     /// Raises what ``allocate`` raises.
     fn view(&self, py: Python<'_>, n: Size) -> PyResult<Py<PyMemoryView>> {
-        Lease::view(&self.lease(py, n.0)?)
+        let lease = self.lease(py, n.0)?;
+        let view = Lease::view(&lease)?;
+        Lease::hand_out(&lease);
+        Ok(view)
     }
 
     /// What the pool has done so far: a frozen ``bytepool.Stats``.

@@ -1,44 +1,102 @@
-//! A number of bytes, or of buffers, that comes from Python and is not to be trusted.
+//! Numbers that come from Python, sizes in bytes and a count, and are not to be trusted.
+
+use std::fmt;
 
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyInt;
 use pyo3::{Borrowed, intern};
 
-/// Anything with `__index__`, from 0 to `sys.maxsize`.
+/// How many bytes are asked for: anything with `__index__`, from 0 to `sys.maxsize`.
 pub(super) struct Size(pub(super) usize);
 
 impl FromPyObject<'_, '_> for Size {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
-        match object.extract::<isize>() {
-            Ok(n) => usize::try_from(n).map(Self).map_err(|_| negative(&n)),
-            Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => {
-                Err(out_of_range(&object).unwrap_or(error))
-            }
-            Err(error) => Err(error),
+        match read(&object)? {
+            Number::Fits(n) => Ok(Self(n)),
+            Number::Negative(n) => Err(negative("n", &n)),
+            Number::TooLarge(n) => Err(PyOverflowError::new_err(format!(
+                "n ({n}) is more bytes than one buffer can have on this platform ({})",
+                isize::MAX
+            ))),
         }
     }
 }
 
-#[cold]
-fn negative(n: &dyn std::fmt::Display) -> PyErr {
-    PyValueError::new_err(format!("must be 0 or more, not {n}"))
+/// The configured `min_size`. Whether it makes sense is the core's to say.
+pub(super) fn min_size(object: &Bound<'_, PyAny>) -> PyResult<usize> {
+    config_size("min_size", object)
 }
 
-/// The error for an integer that a machine word does not hold; `None` where an `__index__` of the
-/// caller's raised the overflow itself.
+/// The configured `max_size`.
+pub(super) fn max_size(object: &Bound<'_, PyAny>) -> PyResult<usize> {
+    config_size("max_size", object)
+}
+
+fn config_size(name: &str, object: &Bound<'_, PyAny>) -> PyResult<usize> {
+    match read(object)? {
+        Number::Fits(n) => Ok(n),
+        Number::Negative(n) => Err(negative(name, &n)),
+        Number::TooLarge(n) => Err(PyValueError::new_err(format!(
+            "{name} ({n}) must be below 2^40 bytes"
+        ))),
+    }
+}
+
+/// The configured number of buffers that a size class keeps.
+pub(super) fn max_buffers(object: &Bound<'_, PyAny>) -> PyResult<usize> {
+    match read(object)? {
+        Number::Fits(n) => Ok(n),
+        Number::Negative(n) => Err(negative("max_buffers", &n)),
+        Number::TooLarge(n) => Err(PyOverflowError::new_err(format!(
+            "max_buffers ({n}) is more than this platform can count ({})",
+            isize::MAX
+        ))),
+    }
+}
+
+enum Number {
+    Fits(usize),
+    Negative(String),
+    TooLarge(String),
+}
+
+/// Raises only what the object's own `__index__` raises, or a TypeError where it has none.
+fn read(object: &Bound<'_, PyAny>) -> PyResult<Number> {
+    match object.extract::<isize>() {
+        Ok(n) => {
+            Ok(usize::try_from(n).map_or_else(|_| Number::Negative(n.to_string()), Number::Fits))
+        }
+        Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => {
+            beyond_a_word(object).ok_or(error)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// What kind of number a machine word did not hold; `None` where `__index__` raised that overflow.
+/// Its digits are not shown: there may be millions.
 #[cold]
-fn out_of_range(object: &Bound<'_, PyAny>) -> Option<PyErr> {
+fn beyond_a_word(object: &Bound<'_, PyAny>) -> Option<Number> {
     let py = object.py();
-    let number = object.cast::<PyInt>().ok()?;
+    let number = match object.cast::<PyInt>() {
+        Ok(number) => number.clone(),
+        Err(_) => object
+            .call_method0(intern!(py, "__index__"))
+            .ok()?
+            .cast_into::<PyInt>()
+            .ok()?,
+    };
     if number.lt(0).ok()? {
-        return Some(negative(&"a huge negative number"));
+        return Some(Number::Negative("a huge negative number".to_owned()));
     }
     let bits = number.call_method0(intern!(py, "bit_length")).ok()?;
-    Some(PyOverflowError::new_err(format!(
-        "an integer of {bits} bits is more than one buffer can have on this platform ({} bytes)",
-        isize::MAX
-    )))
+    Some(Number::TooLarge(format!("an integer of {bits} bits")))
+}
+
+#[cold]
+fn negative(name: &str, n: &dyn fmt::Display) -> PyErr {
+    PyValueError::new_err(format!("{name} must be 0 or more, not {n}"))
 }
