@@ -15,17 +15,13 @@ import asyncio
 import operator
 import socket
 import weakref
-from functools import cache
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import bytepool
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from typing_extensions import Buffer
-
-    ClientConnected = Callable[[Any, asyncio.StreamWriter], Awaitable[None] | None]
 
 __all__ = [
     "StreamReader",
@@ -35,6 +31,7 @@ __all__ = [
 ]
 
 StreamWriter = asyncio.StreamWriter
+_ClientConnected = Callable[[Any, StreamWriter], Awaitable[None] | None]
 
 _LIMIT = 1 << 16  # asyncio's own default
 # How much is read ahead while no target waits. It is copied once more on its way into a target, so
@@ -57,9 +54,14 @@ def _scratch(loop: asyncio.AbstractEventLoop) -> memoryview:
         return _scratches.setdefault(loop, memoryview(bytearray(_MOST_AHEAD)))
 
 
-@cache
+_shared_pool: bytepool.Pool | None = None
+
+
 def _default_pool() -> bytepool.Pool:
-    return bytepool.Pool()
+    global _shared_pool
+    if _shared_pool is None:
+        _shared_pool = bytepool.Pool()
+    return _shared_pool
 
 
 async def open_connection(
@@ -81,7 +83,7 @@ async def open_connection(
 
 
 async def start_server(
-    client_connected_cb: ClientConnected,
+    client_connected_cb: _ClientConnected,
     host: Any = None,
     port: Any = None,
     *,
@@ -115,7 +117,7 @@ if hasattr(socket, "AF_UNIX"):
         return reader, StreamWriter(transport, protocol.inner, reader, loop)
 
     async def start_unix_server(
-        client_connected_cb: ClientConnected,
+        client_connected_cb: _ClientConnected,
         path: Any = None,
         *,
         limit: int = _LIMIT,
@@ -135,7 +137,7 @@ def _pair(
     limit: int,
     loop: asyncio.AbstractEventLoop,
     pool: bytepool.Pool | None,
-    client_connected_cb: ClientConnected | None = None,
+    client_connected_cb: _ClientConnected | None = None,
 ) -> tuple[StreamReader, _BufferedStreamProtocol]:
     reader = StreamReader(limit, loop, pool=pool)
     return reader, _BufferedStreamProtocol(_StreamProtocol(reader, client_connected_cb, loop))
@@ -332,7 +334,9 @@ class _StreamProtocol(asyncio.StreamReaderProtocol):
 
     if TYPE_CHECKING:
         _loop: asyncio.AbstractEventLoop
-        _stream_reader: StreamReader | None
+
+        @property
+        def _stream_reader(self) -> StreamReader | None: ...
 
     # After start_tls() the transport must be told again that we receive into buffers. The method
     # was renamed in CPython 3.13.
