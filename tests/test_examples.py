@@ -25,7 +25,8 @@ def run(*arguments: str, status: int = 0) -> str:
 
 
 def test_every_example_is_tested() -> None:
-    tested = {"plain.py", "null_pool.py", "carry_allocator.py", "demo"}
+    basics = {"plain.py", "null_pool.py", "carry_allocator.py", "demo"}
+    tested = {*basics, "framed.py", "http_upload.py", "numpy_frames.py"}
     assert {path.name for path in EXAMPLES.iterdir() if path.name != "__pycache__"} == tested
 
 
@@ -47,6 +48,25 @@ def test_carry_allocator() -> None:
     total, stats = run("carry_allocator.py").splitlines()
     assert total == f"total: {sum(i % 256 * 100 for i in range(500))}"
     assert stats.endswith("out now 0, deferred 0")
+
+
+def test_framed() -> None:
+    refused, rest = run("framed.py").splitlines()
+    assert refused.startswith("a client asked too much: a message of 1125899906842624 bytes")
+    assert rest == "out now: 0"
+
+
+def test_http_upload() -> None:
+    *answers, refused, rest = run("http_upload.py").splitlines()
+    assert [answer.partition(" ")[0] for answer in answers] == ["0", "5", "5000000", "5000000"]
+    assert refused == "no more than 67108864 bytes"
+    assert rest == "out now: 0"
+
+
+def test_numpy_frames() -> None:
+    brightest, rest = run("numpy_frames.py").splitlines()
+    assert brightest == "brightest: 250.0, its corner: [250, 250, 250]"
+    assert rest.startswith("out now: 0")
 
 
 @pytest.fixture
