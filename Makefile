@@ -44,6 +44,11 @@ prove: build ## the long proofs: random sequences by the ten thousand, all inter
 bench: needs ## time the core (criterion)
 	cargo bench --locked --no-default-features
 
+.PHONY: bench-streams
+bench-streams: build ## what receiving costs a server: asyncio's streams, ours, and the rivals
+	$(BIN)/python benches/streams.py
+	$(BIN)/python benches/idle_connections.py
+
 .PHONY: coverage
 coverage: build ## which lines of the package and of the crate no test reaches
 	bash tests/coverage.sh

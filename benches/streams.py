@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import random
 import resource
@@ -73,6 +74,10 @@ def send(port: int, load: str, share: float, certificate: str) -> None:
             if n >= 1 << 16:
                 sock.sendall(payload[:n])
         sock.sendall(batch)
+        if isinstance(sock, ssl.SSLSocket):
+            # Say goodbye and hear it: closing with session tickets unread would reset the rest.
+            with contextlib.suppress(OSError):
+                sock.unwrap()
 
 
 # The server process.

@@ -355,13 +355,25 @@ class _BufferedStreamProtocol(asyncio.BufferedProtocol):
     It must not inherit from asyncio.Protocol: uvloop would not take it for a buffered one.
     """
 
+    __slots__ = ("inner",)
+
     def __init__(self, inner: _StreamProtocol) -> None:
         self.inner = inner
-        self.connection_made = inner.connection_made  # type: ignore[method-assign]
-        self.connection_lost = inner.connection_lost  # type: ignore[method-assign]
-        self.pause_writing = inner.pause_writing  # type: ignore[method-assign]
-        self.resume_writing = inner.resume_writing  # type: ignore[method-assign]
-        self.eof_received = inner.eof_received  # type: ignore[method-assign]
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.inner.connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.inner.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self.inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        self.inner.resume_writing()
+
+    def eof_received(self) -> bool | None:
+        return self.inner.eof_received()
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
         reader = self.inner._stream_reader
