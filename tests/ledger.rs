@@ -121,7 +121,8 @@ fn every_block_is_freed_once_as_what_it_was_made() {
     let layout = Layout::from_size_align(64, 1).unwrap();
     // SAFETY: the wrong `dealloc` is refused by the ledger, the right one follows.
     unsafe {
-        let block = std::alloc::alloc(layout);
+        // Seen by the optimiser as used, else it leaves out the whole pair.
+        let block = std::hint::black_box(std::alloc::alloc(layout));
         std::alloc::dealloc(block, Layout::from_size_align(32, 1).unwrap());
         assert_eq!(FAULTS.swap(0, SeqCst), 1);
         std::alloc::dealloc(block, layout);
