@@ -488,7 +488,6 @@ def test_written_views_may_be_released_at_once(run: Any) -> None:
 
 def test_idle_connections_hold_no_buffer(run: Any) -> None:
     pool = Pool()
-    ready = asyncio.Event()
 
     async def serve(reader: streams.StreamReader, _: asyncio.StreamWriter) -> None:
         assert await reader.readexactly(5) == b"hello"
@@ -502,7 +501,6 @@ def test_idle_connections_hold_no_buffer(run: Any) -> None:
                 writer.write(b"hello")
             await asyncio.sleep(0.05)
             assert pool.stats().peak_outstanding == 0
-            ready.set()
             assert streams._scratch(asyncio.get_running_loop()).nbytes == streams._MOST_AHEAD
 
     run(main())

@@ -171,7 +171,6 @@ class StreamReader(asyncio.StreamReader):
         super().__init__(limit, loop)
         self._pool = pool
         self._target: _Target | None = None
-        self._filled = 0
         self._ahead = 4 * _LEAST_AHEAD
         self._greedy = False
 
