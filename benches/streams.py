@@ -24,6 +24,8 @@ from collections import defaultdict, deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bytepool import streams
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -163,8 +165,6 @@ async def serve(contender: str, load: str, certificate: str) -> list[float]:
     if contender == "asyncio streams":
         server = await asyncio.start_server(read_messages, *where, ssl=context)
     elif contender == "bytepool":
-        from bytepool import streams
-
         server = await streams.start_server(read_messages, *where, ssl=context)
     else:
         static = memoryview(bytearray(LOADS[load][0][1]))

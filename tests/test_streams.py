@@ -21,7 +21,7 @@ from helpers import pattern, reuse_hard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bytepool import Pool, streams
+from bytepool import Pool, _stream_reader, streams
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -501,10 +501,11 @@ def test_idle_connections_hold_no_buffer(run: Any) -> None:
                 writer.write(b"hello")
             await asyncio.sleep(0.05)
             assert pool.stats().peak_outstanding == 0
-            assert streams._scratch(asyncio.get_running_loop()).nbytes == streams._MOST_AHEAD
+            shared = _stream_reader.scratch(asyncio.get_running_loop())
+            assert shared.nbytes == _stream_reader._MOST_AHEAD
 
     run(main())
-    assert len(streams._scratches) <= 1, "a loop's scratch goes with the loop"
+    assert len(_stream_reader._scratches) <= 1, "a loop's scratch goes with the loop"
 
 
 @pytest.mark.parametrize("module", ["test_streams", "test_sslproto", "test_buffered_proto"])
