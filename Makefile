@@ -15,7 +15,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 .PHONY: demo
-demo: build ## a server receives real files into pooled buffers and checks every byte
+demo: build ## a server receives real files, on asyncio's streams and on pooled ones, and checks every byte
 	$(BIN)/python examples/demo
 
 .PHONY: test

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -79,8 +81,10 @@ def sources(tmp_path: Path) -> Path:
 def test_demo_receives_every_byte(sources: Path) -> None:
     output = run("demo", "--seconds", "2", "--connections", "2", str(sources))
     assert "5 files, 3 MB" in output
-    assert "0 in 0 messages" in output
-    assert "were right" not in output
+    for name in ("asyncio streams", "bytepool.streams"):
+        assert re.search(rf"^{name} +100%  [1-9][0-9,]* messages, [1-9]", output, re.MULTILINE)
+    assert re.search(r"wrong bytes +│ +0 in 0 messages │ +0 in 0 messages", output)
+    assert "FAILED" not in output
     assert output.splitlines()[-1].startswith("every byte of")
     assert "\x1b" not in output, "plain text in a log"
 
@@ -105,15 +109,47 @@ def test_demo_fails_if_a_single_byte_is_wrong(sources: Path) -> None:
         if __name__ == "__main__":
             runpy.run_path("demo", run_name="__main__")
     """
-    import textwrap
-
     script = sources.parent / "change.py"
     script.write_text(textwrap.dedent(code))
     output = run(str(script), status=1)
-    assert "FAILED: " in output
-    assert "messages were wrong" in output
-    assert "every byte" not in output
+    for name in ("asyncio streams", "bytepool.streams"):
+        wrong = rf"^FAILED: {name}: (\d+) bytes in \1 messages were wrong$"
+        assert re.search(wrong, output, re.MULTILINE)
+    assert "was right" not in output
 
 
 def test_demo_says_when_there_is_nothing_to_send(tmp_path: Path) -> None:
     assert "there is no file to send" in run("demo", str(tmp_path), status=2)
+
+
+def test_demo_reports_a_client_that_lies_or_breaks_off(sources: Path) -> None:
+    (sources.parent / "liar.py").write_text(
+        textwrap.dedent("""
+            import socket
+            from server import HEADER
+
+            def send_files(address, sources, seed, until):
+                with socket.create_connection(address, timeout=30) as connection:
+                    connection.sendall(HEADER.pack(0, sources[0].size + seed) + b"few")
+        """)
+    )
+    code = f"""
+        import sys
+        sys.path[:0] = ["demo", {str(sources.parent)!r}]
+        import clients, liar, runpy
+
+        clients.send_files = liar.send_files
+        sys.argv = ["demo", "--seconds", "1", "--connections", "2", {str(sources)!r}]
+        if __name__ == "__main__":
+            runpy.run_path("demo", run_name="__main__")
+    """
+    script = sources.parent / "lie.py"
+    script.write_text(textwrap.dedent(code))
+    output = run(str(script), status=1)
+    for name in ("asyncio streams", "bytepool.streams"):
+        for problem in (
+            "a connection broke off: 3 bytes read on a total of 3000000 expected bytes",
+            "a header that promised file 0, 3000001 bytes",
+            "no message arrived",
+        ):
+            assert f"FAILED: {name}: {problem}" in output

@@ -1,14 +1,13 @@
 """The demo: real files, sent by several processes, received into pooled buffers, and checked.
 
-Run it with ``make demo``. It ends by itself, and with an error if a single byte was wrong.
+The same run on asyncio's own streams stands beside it. Run it with ``make demo``. It ends by
+itself, and with an error if a single byte was wrong.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import multiprocessing
-import resource
 import sys
 import time
 from typing import TYPE_CHECKING
@@ -17,14 +16,15 @@ from clients import default_roots, find_files, read_source, send_files
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from server import Server, Source
-
-import bytepool
+from server import Report, serve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from server import Source
+
 MB = 1_000_000
+PLAIN, POOLED = "asyncio streams", "bytepool.streams"
 
 
 class Display:
@@ -33,7 +33,7 @@ class Display:
     def __init__(self, console: Console) -> None:
         self.console = console
         columns = (
-            TextColumn("{task.description:<10}"),
+            TextColumn("{task.description:<16}"),
             BarColumn(),
             TextColumn("{task.fields[what]}"),
         )
@@ -54,7 +54,7 @@ class Display:
         if self.console.is_terminal:
             return
         if done >= 1.0 or time.monotonic() - self.said > 2:
-            self.console.print(f"{self.name:<10} {int(100 * done):3}%  {what}", highlight=False)
+            self.console.print(f"{self.name:<16} {int(100 * done):3}%  {what}", highlight=False)
             self.said = time.monotonic()
 
 
@@ -69,64 +69,93 @@ def collect(display: Display, paths: Sequence[str]) -> list[Source]:
     return sources
 
 
-async def receive(server: Server, display: Display, seconds: float, connections: int) -> list[int]:
-    """Serve until every client is done; return the clients' exit codes."""
-    listener = await server.listen()
-    address = listener.sockets[0].getsockname()
+def speed(report: Report) -> float:
+    """Megabytes a second."""
+    return report.payload / MB / max(report.seconds, 1e-9)
+
+
+def receive(
+    name: str, sources: Sequence[Source], display: Display, seconds: float, connections: int
+) -> Report:
+    """Let client processes send to a server process of that name; return its last report."""
+    display.stage(name)
     processes = multiprocessing.get_context("spawn")
-    begin = time.time()
-    clients = [
-        processes.Process(
-            target=send_files, args=(address, server.sources, seed, begin + seconds), daemon=True
-        )
-        for seed in range(connections)
-    ]
-    for client in clients:
-        client.start()
-    display.stage("receiving")
-    # However it goes, this ends: clients that hang are given up 15 seconds after their time.
-    while any(client.is_alive() for client in clients) or server.connections:
-        passed = time.time() - begin
-        tally = server.tally
-        rate = tally.payload / MB / tally.seconds()
-        what = f"{tally.messages:,} messages, {tally.payload / MB:,.0f} MB, {rate:,.0f} MB/s"
-        display.show(min(passed / seconds, 0.999), what)
-        if passed > seconds + 15:
-            break
-        await asyncio.sleep(0.1)
-    display.show(1.0, what)
-    listener.close()
-    for client in clients:
-        if client.is_alive():
-            client.terminate()
-        client.join()
-    return [client.exitcode or 0 for client in clients]
+    pipe, theirs = processes.Pipe()
+    arguments = (theirs, sources, connections, name == POOLED)
+    server = processes.Process(target=serve, args=arguments, daemon=True)
+    server.start()
+    theirs.close()
+    report, clients = Report(), []
+    try:
+        address = pipe.recv()
+        begin = time.time()
+        for seed in range(connections):
+            work = (address, sources, seed, begin + seconds)
+            clients.append(processes.Process(target=send_files, args=work, daemon=True))
+            clients[-1].start()
+        # However it goes, this ends: who hangs is given up 15 seconds after the time.
+        while not report.done and pipe.poll(max(begin + seconds + 15 - time.time(), 0)):
+            report = pipe.recv()
+            payload = f"{report.payload / MB:,.0f} MB, {speed(report):,.0f} MB/s"
+            what = f"{report.messages:,} messages, {payload}"
+            passed = min((time.time() - begin) / seconds, 0.999)
+            display.show(1.0 if report.done else passed, what)
+    except EOFError:
+        report.faults.append("the server ended without a report")
+    for process in (*clients, server):
+        process.join(timeout=5)
+        if process.exitcode != 0:
+            report.faults.append(f"{process.name} ended with {process.exitcode}")
+            process.kill()
+    return report
 
 
-def report(console: Console, server: Server, page_faults: int) -> None:
-    tally, stats = server.tally, server.pool.stats()
-    peak_rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    console.print(f"\nreceived into {server.pool!r}", highlight=False)
-    table = Table(show_header=False)
-    table.add_column(style="bold")
-    table.add_column(justify="right")
-    for name, value in (
-        ("messages", f"{tally.messages:,}"),
-        ("payload", f"{tally.payload / MB:,.0f} MB"),
-        ("speed", f"{tally.payload / MB / tally.seconds():,.0f} MB/s"),
-        ("wrong bytes", f"{tally.wrong_bytes:,} in {tally.wrong_messages:,} messages"),
-        ("page faults", f"{page_faults:,} ({page_faults / max(tally.payload / MB, 1):.2f} a MB)"),
-        ("peak RSS", f"{peak_rss / MB:,.0f} MB"),
-        ("pool hit rate", f"{stats.hit_rate:.1%}"),
-    ):
-        table.add_row(name, value)
-    console.print(table)
-    console.print(str(stats), highlight=False, markup=False)
+def problems(name: str, report: Report) -> list[str]:
+    """All that must not be."""
+    found = list(report.faults)
+    if report.wrong_messages:
+        wrong = f"{report.wrong_bytes:,} bytes in {report.wrong_messages:,} messages"
+        found.append(f"{wrong} were wrong")
+    if not report.messages:
+        found.append("no message arrived")
+    if not report.done:
+        found.append("the server did not come to its end")
+    if report.stats and report.stats.outstanding:
+        found.append(f"{report.stats.outstanding} buffers are still out")
+    return [f"{name}: {problem}" for problem in found]
+
+
+def figures(report: Report) -> dict[str, str]:
+    """What there is to compare."""
+    megabytes = max(report.payload / MB, 1)
+    return {
+        "messages": f"{report.messages:,}",
+        "payload": f"{report.payload / MB:,.0f} MB",
+        "wrong bytes": f"{report.wrong_bytes:,} in {report.wrong_messages:,} messages",
+        "speed, every byte checked": f"{speed(report):,.0f} MB/s",
+        "CPU of the event loop": f"{1000 * report.loop_cpu / megabytes:.2f} s/GB",
+        "page faults": f"{report.page_faults / megabytes:,.1f} a MB",
+        "peak RSS": f"{report.peak_rss / MB:,.0f} MB",
+        "pool hit rate": f"{report.stats.hit_rate:.1%}" if report.stats else "",
+    }
+
+
+def side_by_side(reports: dict[str, Report]) -> Table:
+    table = Table()
+    table.add_column("")
+    for name in reports:
+        table.add_column(name, justify="right")
+    columns = [figures(report) for report in reports.values()]
+    for name in columns[0]:
+        table.add_row(name, *(column[name] for column in columns))
+    return table
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, prog="demo")
-    parser.add_argument("--seconds", type=float, default=15, help="how long the clients send")
+    parser.add_argument(
+        "--seconds", type=float, default=8, help="how long the clients send, to each server"
+    )
     parser.add_argument("--connections", type=int, default=4, help="client processes")
     parser.add_argument("--files", type=int, default=3000, help="source files, at the most")
     parser.add_argument("--megabytes", type=int, default=1000, help="of source files, at the most")
@@ -135,35 +164,29 @@ def main() -> int:
 
     console = Console()
     display = Display(console)
-    # Room for the largest libraries among the files; what is larger still is served all the same.
-    server = Server(bytepool.Pool(max_size=64 << 20, max_buffers=8), [])
     with display.bars:
         display.stage("looking")
         roots = options.roots or default_roots()
-        server.sources = collect(display, find_files(roots, options.files, options.megabytes * MB))
-        if not server.sources:
+        sources = collect(display, find_files(roots, options.files, options.megabytes * MB))
+        if not sources:
             console.print("there is no file to send", style="red")
             return 2
-        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        exits = asyncio.run(receive(server, display, options.seconds, options.connections))
-        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults
-    report(console, server, faults)
+        reports = {
+            name: receive(name, sources, display, options.seconds, options.connections)
+            for name in (PLAIN, POOLED)
+        }
+    console.print()
+    console.print(side_by_side(reports))
+    console.print(f"\n{reports[POOLED].pool}", highlight=False)
+    console.print(str(reports[POOLED].stats), highlight=False, markup=False)
 
-    tally = server.tally
-    problems = [*tally.faults, *(f"a client ended with {code}" for code in exits if code)]
-    if tally.wrong_messages:
-        problems.append(
-            f"{tally.wrong_bytes:,} bytes in {tally.wrong_messages:,} messages were wrong"
-        )
-    if not tally.messages:
-        problems.append("no message arrived")
-    if outstanding := server.pool.stats().outstanding:
-        problems.append(f"{outstanding} buffers are still out")
-    for problem in problems:
-        console.print(f"FAILED: {problem}", style="red", highlight=False, markup=False)
-    if not problems:
-        console.print(f"every byte of {tally.messages:,} messages was right", style="green")
-    return 1 if problems else 0
+    failures = [line for name, report in reports.items() for line in problems(name, report)]
+    for failure in failures:
+        console.print(f"FAILED: {failure}", style="red", markup=False, soft_wrap=True)
+    if not failures:
+        total = sum(report.messages for report in reports.values())
+        console.print(f"every byte of {total:,} messages was right", style="green")
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

@@ -1,26 +1,27 @@
-"""A TCP server that receives length-prefixed messages straight into pooled buffers.
+"""A server process that receives length-prefixed messages through asyncio's streams or pooled ones.
 
-A message is a header (which source file, how many bytes) and the payload. While the header is
-awaited, a connection holds 12 bytes; the payload's buffer is taken from the pool when its length is
-known, filled by the event loop without a copy, checked in a worker thread, and released there.
+A message is a header (which source file, how many bytes) and the payload. It is checked in a worker
+thread, while the event loop receives for the other connections.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import math
+import resource
 import struct
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import bytepool
+from bytepool import streams
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    import bytepool
+    from multiprocessing.connection import Connection
 
 HEADER = struct.Struct("!IQ")  # index of the source, bytes of payload
 
@@ -35,119 +36,108 @@ class Source:
 
 
 @dataclass
-class Tally:
-    """What the server has received, and how much of it was wrong."""
+class Report:
+    """What a server has received, how much of it was wrong, and what that took so far."""
 
     messages: int = 0
     payload: int = 0
     wrong_messages: int = 0
     wrong_bytes: int = 0
     faults: list[str] = field(default_factory=list)
-    first: float = math.inf
-    last: float = math.inf
-
-    def seconds(self) -> float:
-        """From the first message to the last one so far."""
-        return max(self.last - self.first, 1e-9) if self.messages else math.inf
-
-
-@dataclass
-class Message:
-    """A received message, bound to the allocator of its bytes; whoever is last releases it."""
-
-    source: Source
-    alloc: bytepool.Allocator
+    seconds: float = 0.0  # from the first message's header to the last message's check
+    loop_cpu: float = 0.0  # seconds of the event loop's thread: receiving, without the checks
+    page_faults: int = 0
+    peak_rss: int = 0
+    pool: str = ""
+    stats: bytepool.Stats | None = None
+    done: bool = False
 
 
-def check(message: Message) -> int:
-    """Return how many bytes differ from the source, 0 for a good message, and release the buffer.
-
-    A function of its own, so that its views are gone when it returns.
-    """
-    with message.alloc as alloc:
-        if hashlib.sha256(alloc.bytes()).digest() == message.source.digest:
-            return 0
-        expected = Path(message.source.path).read_bytes()
-        different = sum(a != b for a, b in zip(alloc.bytes(), expected, strict=False))
-        return max(different + abs(alloc.size - len(expected)), 1)
-
-
-class Receiver(asyncio.BufferedProtocol):
-    """One connection. It reads nothing more while a message of it is being checked."""
-
-    transport: asyncio.Transport
-
-    def __init__(self, server: Server) -> None:
-        self.server = server
-        self.header = bytearray(HEADER.size)
-        self.message: Message | None = None
-        self.filled = 0
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember the transport."""
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
-        self.server.connections.add(self)
-
-    def get_buffer(self, _sizehint: int) -> memoryview:
-        """Offer exactly what is missing: of the payload, or of the next header."""
-        target = self.message.alloc.bytes() if self.message else memoryview(self.header)
-        return target[self.filled :]
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Count what came, and see whether header or payload is complete."""
-        self.filled += nbytes
-        if self.message is None:
-            if self.filled < HEADER.size:
-                return
-            self.begin(*HEADER.unpack(self.header))
-        if self.message is not None and self.filled == self.message.alloc.size:
-            message, self.message, self.filled = self.message, None, 0
-            self.transport.pause_reading()
-            work = asyncio.get_running_loop().run_in_executor(self.server.workers, check, message)
-            work.add_done_callback(lambda done: self.checked(message.source, done))
-
-    def begin(self, index: int, size: int) -> None:
-        """Take a buffer for the payload, unless the header cannot be true."""
-        self.filled = 0
-        if index >= len(self.server.sources) or size != self.server.sources[index].size:
-            self.server.tally.faults.append(f"a header that promised file {index}, {size} bytes")
-            self.transport.abort()
-            return
-        self.server.tally.first = min(self.server.tally.first, time.monotonic())
-        self.message = Message(self.server.sources[index], self.server.pool.allocate(size))
-
-    def checked(self, source: Source, done: asyncio.Future[int]) -> None:
-        """Enter the result of a check, and go on reading."""
-        wrong = done.result()
-        tally = self.server.tally
-        tally.messages += 1
-        tally.last = time.monotonic()
-        tally.payload += source.size
-        tally.wrong_messages += wrong > 0
-        tally.wrong_bytes += wrong
-        if not self.transport.is_closing():
-            self.transport.resume_reading()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of a message that broke off; its bytes go home by themselves."""
-        if exc is not None or self.message is not None or self.filled:
-            self.server.tally.faults.append(f"a connection broke off: {exc}")
-        self.message = None
-        self.server.connections.discard(self)
+def check(source: Source, message: memoryview | bytes) -> int:
+    """Return how many bytes differ from the source: 0 for a good message."""
+    if hashlib.sha256(message).digest() == source.digest:
+        return 0
+    expected = Path(source.path).read_bytes()
+    different = sum(a != b for a, b in zip(message, expected, strict=False))
+    return max(different + abs(len(message) - len(expected)), 1)
 
 
 class Server:
     """Everything that the connections share."""
 
-    def __init__(self, pool: bytepool.Pool, sources: Sequence[Source]) -> None:
-        self.pool = pool
+    def __init__(self, sources: Sequence[Source], pool: bytepool.Pool | None) -> None:
         self.sources = sources
-        self.tally = Tally()
-        self.connections: set[Receiver] = set()
-        self.workers = ThreadPoolExecutor(2)
+        self.pool = pool
+        self.report = Report()
+        self.closed = 0
+        self.first = 0.0
 
-    async def listen(self) -> asyncio.Server:
-        """Begin to accept connections on a free port of this machine alone."""
+    async def handle(self, reader: Any, writer: asyncio.StreamWriter) -> None:
+        """Receive from one client, until it has sent all it wanted."""
+        try:
+            while await self.receive(reader):
+                pass
+        except (asyncio.IncompleteReadError, OSError) as error:
+            self.report.faults.append(f"a connection broke off: {error}")
+        finally:
+            writer.close()
+            self.closed += 1
+
+    async def receive(self, reader: Any) -> bool:
+        """Receive one message and have it checked; return False if there is none.
+
+        A function of its own, so that nothing refers to the message any more when it returns.
+        """
+        try:
+            index, size = HEADER.unpack(await reader.readexactly(HEADER.size))
+        except asyncio.IncompleteReadError as error:
+            if error.partial:
+                raise
+            return False
+        report = self.report
+        if index >= len(self.sources) or size != self.sources[index].size:
+            report.faults.append(f"a header that promised file {index}, {size} bytes")
+            return False
+        source = self.sources[index]
+        self.first = self.first or time.monotonic()
+        # The only line in which the two servers differ, but for the import of start_server.
+        message = await (reader.readview(size) if self.pool else reader.readexactly(size))
         loop = asyncio.get_running_loop()
-        return await loop.create_server(lambda: Receiver(self), "127.0.0.1", 0)
+        wrong = await loop.run_in_executor(self.workers, check, source, message)
+        report.seconds = time.monotonic() - self.first
+        report.messages += 1
+        report.payload += size
+        report.wrong_messages += wrong > 0
+        report.wrong_bytes += wrong
+        return True
+
+    async def run(self, pipe: Connection, connections: int) -> None:
+        """Serve so many connections, and report how it goes until all of them are closed."""
+        if self.pool:
+            listener = await streams.start_server(self.handle, "127.0.0.1", 0, pool=self.pool)
+        else:
+            listener = await asyncio.start_server(self.handle, "127.0.0.1", 0)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        loop_cpu = time.thread_time()
+        async with listener:
+            with ThreadPoolExecutor(2) as self.workers:
+                pipe.send(listener.sockets[0].getsockname())
+                report = self.report
+                while self.closed < connections:
+                    await asyncio.sleep(0.1)
+                    pipe.send(report)
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        report.loop_cpu = time.thread_time() - loop_cpu
+        report.page_faults = usage.ru_minflt - before
+        report.peak_rss = usage.ru_maxrss * 1024
+        if self.pool:
+            report.pool, report.stats = repr(self.pool), self.pool.stats()
+        report.done = True
+        pipe.send(report)
+
+
+def serve(pipe: Connection, sources: Sequence[Source], connections: int, pooled: bool) -> None:
+    """The server process: sends its address, and then reports until the last is ``done``."""
+    # Room for the largest libraries among the files; what is larger still is served all the same.
+    pool = bytepool.Pool(max_size=64 << 20, max_buffers=8) if pooled else None
+    asyncio.run(Server(sources, pool).run(pipe, connections))
