@@ -1,62 +1,90 @@
-//! The core without Python. Groups are named after what they measure; run with `cargo bench`.
+//! The core without Python, beside its peers and plain allocation. Groups are named after what they
+//! measure; run with `cargo bench`, or `make compare` for all of them in turns, and a table.
+#![allow(missing_docs)]
 
-use std::hint::black_box;
+mod contenders;
+mod measure;
 
-use bytepool::{Config, Pool};
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use contenders::{
+    ByClass, BytePool, Bytepool, BytepoolOwned, Lifeguard, ObjectPool, Opool, OpoolLocal,
+    ShardedSlab, VecReserved, VecZeroed, ZeroPool,
+};
+use criterion::{Criterion, criterion_group, criterion_main};
+use measure::{
+    SIZES, drop_full, hand_over, miss, round_trip, threads, touch, window, window_threads,
+};
 
-const SIZES: [usize; 5] = [1 << 10, 16 << 10, 256 << 10, 1 << 20, 16 << 20];
+const VEC_ZEROED: &str = "vec_zeroed";
+const VEC_RESERVED: &str = "vec_reserved";
 
-fn pool() -> Pool {
-    let config = Config {
-        min_size: 1 << 10,
-        ..Config::default()
+/// Runs one measurement for each contender in turn.
+macro_rules! each {
+    ($measure:ident $arguments:tt: $($contender:ty),* $(,)?) => {
+        $($measure::<$contender> $arguments;)*
     };
-    Pool::new(config).expect("a valid configuration")
 }
 
 /// Acquire and drop, with a warm buffer waiting; beside it what a user would do without a pool.
-fn round_trip(c: &mut Criterion) {
-    let mut group = c.benchmark_group("round_trip");
+fn hit(c: &mut Criterion) {
+    let group = &mut c.benchmark_group("round_trip");
     for n in SIZES {
-        let pool = pool();
-        group.bench_function(BenchmarkId::new("bytepool", n), |b| {
-            b.iter(|| drop(black_box(pool.acquire(black_box(n)))));
-        });
-        group.bench_function(BenchmarkId::new("vec_zeroed", n), |b| {
-            b.iter(|| drop(black_box(vec![0_u8; black_box(n)])));
-        });
+        each!(round_trip(group, n): Bytepool, BytepoolOwned, BytePool, Lifeguard, ObjectPool, Opool,
+            OpoolLocal, ShardedSlab, ZeroPool, VecZeroed, VecReserved);
     }
+}
+
+/// The same by two threads on one size class.
+fn two_threads(c: &mut Criterion) {
+    let group = &mut c.benchmark_group("two_threads");
+    each!(threads(group, 2): Bytepool, BytepoolOwned, BytePool, ObjectPool, Opool, ShardedSlab,
+        ZeroPool, VecZeroed);
+}
+
+/// A window of 32 live buffers of random sizes.
+fn windows(c: &mut Criterion) {
+    let mut one = c.benchmark_group("window");
+    let group = &mut one;
+    each!(window(group, false): Bytepool, BytepoolOwned, ByClass<BytePool>, ByClass<Lifeguard>,
+        ByClass<ObjectPool>, ByClass<Opool>, ByClass<OpoolLocal>, ByClass<ShardedSlab>, ZeroPool,
+        VecZeroed, VecReserved);
+    one.finish();
+    let group = &mut c.benchmark_group("window_two_threads");
+    each!(window_threads(group, 2): Bytepool, BytepoolOwned, ByClass<BytePool>, ByClass<ObjectPool>,
+        ByClass<Opool>, ByClass<ShardedSlab>, ZeroPool, VecZeroed);
 }
 
 /// The same, with every byte written: what fresh memory costs when its pages are touched.
-fn touch(c: &mut Criterion) {
-    let mut group = c.benchmark_group("touch");
+fn window_touched(c: &mut Criterion) {
+    let group = &mut c.benchmark_group("window_touched");
+    each!(window(group, true): Bytepool, ByClass<BytePool>, ByClass<Lifeguard>,
+        ByClass<ObjectPool>, ByClass<Opool>, ByClass<OpoolLocal>, ByClass<ShardedSlab>, ZeroPool,
+        VecZeroed, VecReserved);
+}
+
+/// One buffer at a time, every byte written.
+fn touched(c: &mut Criterion) {
+    let group = &mut c.benchmark_group("touch");
     for n in SIZES {
-        let pool = pool();
-        group.bench_function(BenchmarkId::new("bytepool", n), |b| {
-            b.iter(|| pool.acquire(n).expect("memory").fill(black_box(1)));
-        });
-        group.bench_function(BenchmarkId::new("vec_zeroed", n), |b| {
-            b.iter(|| black_box(vec![0_u8; n]).fill(black_box(1)));
-        });
+        each!(touch(group, n): Bytepool, ObjectPool, Opool, VecZeroed, VecReserved);
     }
 }
 
-/// Acquire and drop with nothing to reuse: every request is a miss, every return is discarded.
-fn miss(c: &mut Criterion) {
-    let mut group = c.benchmark_group("miss");
-    let config = Config {
-        max_buffers: 0,
-        ..Config::default()
-    };
-    let pool = Pool::new(config).expect("a valid configuration");
-    for n in SIZES {
-        group.bench_function(BenchmarkId::new("bytepool", n), |b| {
-            b.iter(|| drop(black_box(pool.acquire(black_box(n)))));
-        });
-    }
+/// One thread takes, another returns. (lifeguard's and sharded-slab's guards stay with their thread.)
+fn handed_over(c: &mut Criterion) {
+    let group = &mut c.benchmark_group("hand_over");
+    each!(hand_over(group): Bytepool, BytepoolOwned, BytePool, ObjectPool, Opool, ZeroPool,
+        VecZeroed);
 }
 
-criterion_group!(benches, round_trip, touch, miss);
+criterion_group!(
+    benches,
+    hit,
+    two_threads,
+    windows,
+    window_touched,
+    touched,
+    handed_over,
+    miss,
+    drop_full
+);
 criterion_main!(benches);

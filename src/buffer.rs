@@ -9,7 +9,9 @@ use crate::pool::Home;
 /// Bytes on loan from a [`Pool`](crate::Pool): dereferences to a slice of exactly the length asked
 /// for, and goes home when it is dropped.
 ///
-/// Fresh memory is zeroed; reused memory holds old bytes. A buffer outlives its pool without harm.
+/// Fresh memory is zeroed; reused memory holds old bytes. A buffer of
+/// [`acquire`](crate::Pool::acquire) borrows its pool; a `Buffer<'static>` of
+/// [`acquire_owned`](crate::Pool::acquire_owned) outlives it without harm.
 ///
 /// ```compile_fail,E0505
 /// let pool = bytepool::Pool::null();
@@ -18,16 +20,17 @@ use crate::pool::Home;
 /// drop(buffer);
 /// println!("{bytes:?}"); // use after release does not compile
 /// ```
-pub struct Buffer {
+pub struct Buffer<'a> {
     /// As long as the size class's capacity; empty while `detach`ed.
     storage: Box<[u8]>,
     len: usize,
-    home: Home,
+    home: Home<'a>,
     dropped: bool,
 }
 
-impl Buffer {
-    pub(crate) fn new(storage: Box<[u8]>, len: usize, home: Home) -> Self {
+impl<'a> Buffer<'a> {
+    #[inline]
+    pub(crate) fn new(storage: Box<[u8]>, len: usize, home: Home<'a>) -> Self {
         Self {
             storage,
             len,
@@ -39,7 +42,7 @@ impl Buffer {
 
 /// For the Python lease, which must own the memory by raw pointer while others see it.
 #[cfg(feature = "python")]
-impl Buffer {
+impl Buffer<'_> {
     /// Takes the storage out; `attach` must put the same box back before the drop.
     pub(crate) fn detach(&mut self) -> Box<[u8]> {
         mem::take(&mut self.storage)
@@ -61,40 +64,43 @@ impl Buffer {
     }
 }
 
-impl Drop for Buffer {
+impl Drop for Buffer<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.home
             .give_back(mem::take(&mut self.storage), self.dropped);
     }
 }
 
-impl Deref for Buffer {
+impl Deref for Buffer<'_> {
     type Target = [u8];
 
+    #[inline]
     fn deref(&self) -> &[u8] {
         self.storage.get(..self.len).unwrap_or_default()
     }
 }
 
-impl DerefMut for Buffer {
+impl DerefMut for Buffer<'_> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         self.storage.get_mut(..self.len).unwrap_or_default()
     }
 }
 
-impl AsRef<[u8]> for Buffer {
+impl AsRef<[u8]> for Buffer<'_> {
     fn as_ref(&self) -> &[u8] {
         self
     }
 }
 
-impl AsMut<[u8]> for Buffer {
+impl AsMut<[u8]> for Buffer<'_> {
     fn as_mut(&mut self) -> &mut [u8] {
         self
     }
 }
 
-impl fmt::Debug for Buffer {
+impl fmt::Debug for Buffer<'_> {
     /// Without the contents, which may be large or secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Buffer")
@@ -113,7 +119,7 @@ mod tests {
     use crate::pool::{Config, Pool};
 
     /// Takes another buffer while the thread's locals are being torn down.
-    struct Last(Arc<Pool>, Option<Buffer>);
+    struct Last(Arc<Pool>, Option<Buffer<'static>>);
 
     impl Drop for Last {
         fn drop(&mut self) {
@@ -131,7 +137,7 @@ mod tests {
         let pool = Arc::new(Pool::new(Config::default()).unwrap());
         let theirs = Arc::clone(&pool);
         let work = thread::spawn(move || {
-            let buffer = theirs.acquire(5000).unwrap();
+            let buffer = theirs.acquire_owned(5000).unwrap();
             LAST.set(Some(Last(theirs, Some(buffer))));
         });
         work.join().unwrap();

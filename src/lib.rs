@@ -19,25 +19,30 @@
 //! # Map
 //!
 //! ```text
-//! acquire(n)                                Buffer dropped
-//!    |                                         |
-//! pool.rs    which bucket? (size_class.rs)  buffer.rs   Drop is the only way home
-//!    |                                         |
-//! bucket.rs  lock, pop, unlock              pool.rs     give back
-//!    |                                         |
-//! pool.rs    empty? allocate, unlocked      bucket.rs   lock, push, unlock; full? hand the box back
+//! acquire(n)                                 Buffer dropped
+//!    |                                          |
+//! pool.rs    which bucket? (size_class.rs)   buffer.rs   Drop is the only way home
+//!    |                                          |
+//! bucket.rs  lock this thread's shelf, pop   pool.rs     give back
+//!    |                                          |
+//! bucket.rs  empty? lock all, look           bucket.rs   lock this thread's shelf, push
+//!    |       through the others                 |
+//! pool.rs    nothing? allocate, unlocked     bucket.rs   no room? lock all, make room
+//!                                               |
+//!                                            pool.rs     class full? free, unlocked
 //! ```
 //!
 //! # Lock rules
 //!
-//! - Under a bucket's lock: pop or push one box and count. The vector behind it never grows beyond
-//!   what was reserved when the pool was made. No allocation, no free, no callback, no Python call.
-//!   A box that does not fit is dropped after the lock.
-//! - At most one lock is held at a time.
+//! - Under a bucket's locks: pop, push or move a few boxes and count. The vectors behind it never grow
+//!   beyond what was reserved when the pool was made. No allocation, no free, no callback, no Python
+//!   call. A box that does not fit is dropped after the locks.
+//! - One lock at a time, a shelf's; or all of one bucket: first its class's, then the shelves' in
+//!   order. Never locks of two buckets.
 //! - No lock at all is held across a call into Python: creating or freeing an object there can run
 //!   arbitrary code, which may come back into the pool.
-//! - The mutex (`sync.rs`) has no poison, and no state of ours lives in thread locals, so a thread
-//!   that panics or exits while it owns buffers is an ordinary case.
+//! - The mutex (`sync.rs`) has no poison, and all that we keep in a thread local is a number without
+//!   a destructor, so a thread that panics or exits while it owns buffers is an ordinary case.
 #![cfg_attr(
     not(test),
     deny(

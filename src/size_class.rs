@@ -25,6 +25,7 @@ impl SizeClasses {
     }
 
     /// The index of the class that serves `n` bytes; `None` for a transient request.
+    #[inline]
     pub(crate) fn class_of(&self, n: usize) -> Option<usize> {
         if n > self.max_size || self.count == 0 {
             return None;
@@ -44,6 +45,7 @@ impl SizeClasses {
 }
 
 /// The smallest `k` with `2^k >= n`; 0 for 0.
+#[inline]
 fn ceil_log2(n: usize) -> u32 {
     match n.checked_sub(1) {
         None => 0,

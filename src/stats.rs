@@ -4,7 +4,7 @@ use crate::sync::{AtomicU64, Ordering};
 
 /// A snapshot of a [`Pool`](crate::Pool), from [`Pool::stats`](crate::Pool::stats).
 ///
-/// Every counter is exact, and each bucket is read under its lock. Buckets are read one after the
+/// Every counter is exact, and each bucket is read under its locks. Buckets are read one after the
 /// other, so a snapshot taken while other threads use the pool can fall between two of their calls.
 /// Sizes count what the memory costs: the capacity of the size class, not the bytes asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,9 +16,9 @@ pub struct Stats {
     pub outstanding: u64,
     /// Bytes that are out now.
     pub outstanding_bytes: u64,
-    /// The most buffers that were ever out at once.
+    /// No more buffers than these were ever out at once: the size classes' exact peaks, added up.
     pub peak_outstanding: u64,
-    /// The most bytes that were ever out at once.
+    /// No more bytes than these were ever out at once: the size classes' exact peaks, added up.
     pub peak_outstanding_bytes: u64,
     /// Bytes waiting in the buckets.
     pub idle_bytes: u64,
@@ -47,6 +47,35 @@ pub struct BucketStats {
     pub discarded: u64,
     /// Buffers waiting in the bucket.
     pub depth: usize,
+    /// The most of its buffers that were ever out at once.
+    pub peak_outstanding: u64,
+}
+
+impl Stats {
+    /// Adds a bucket to the totals, and to the list if it has seen anything.
+    pub(crate) fn add(&mut self, bucket: BucketStats, dropped: u64) {
+        let size = bucket.size as u64;
+        let add = |total: &mut u64, n: u64| *total = total.saturating_add(n);
+        add(&mut self.outstanding, bucket.outstanding());
+        add(
+            &mut self.outstanding_bytes,
+            size.saturating_mul(bucket.outstanding()),
+        );
+        add(&mut self.peak_outstanding, bucket.peak_outstanding);
+        add(
+            &mut self.peak_outstanding_bytes,
+            size.saturating_mul(bucket.peak_outstanding),
+        );
+        add(
+            &mut self.idle_bytes,
+            size.saturating_mul(bucket.depth as u64),
+        );
+        add(&mut self.dropped, dropped);
+        // The first request of a bucket is a miss, and nothing happens to it before.
+        if bucket.misses > 0 {
+            self.buckets.push(bucket);
+        }
+    }
 }
 
 impl BucketStats {
@@ -59,14 +88,13 @@ impl BucketStats {
     }
 }
 
-/// The counters that belong to no bucket.
+/// What is counted of transient buffers, which belong to no bucket.
 #[derive(Debug, Default)]
-pub(crate) struct Counters {
+pub(crate) struct Transient {
+    pub(crate) served: Counter,
+    pub(crate) dropped: Counter,
     pub(crate) outstanding: Gauge,
     pub(crate) outstanding_bytes: Gauge,
-    pub(crate) transient: Counter,
-    pub(crate) transient_dropped: Counter,
-    pub(crate) deferred: Counter,
 }
 
 /// A number that only grows.

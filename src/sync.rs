@@ -2,36 +2,163 @@
 
 #[cfg(not(loom))]
 mod imp {
-    pub(crate) use parking_lot::Mutex;
+    use std::cell::Cell;
+    use std::hint;
     pub(crate) use std::sync::Arc;
     #[cfg(feature = "python")]
     pub(crate) use std::sync::atomic::AtomicBool;
-    pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+    use std::thread;
+    use std::time::Duration;
+
+    use spin::mutex::{SpinMutex, SpinMutexGuard};
+
+    /// A lock of one byte, for critical sections of a few instructions: one locked instruction takes
+    /// it and a plain store gives it back, where a mutex that can sleep needs two.
+    #[derive(Debug)]
+    pub(crate) struct Mutex<T>(SpinMutex<T>);
+
+    pub(crate) type MutexGuard<'a, T> = SpinMutexGuard<'a, T>;
+
+    impl<T> Mutex<T> {
+        pub(crate) fn new(value: T) -> Self {
+            Self(SpinMutex::new(value))
+        }
+
+        #[inline]
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            match self.0.try_lock() {
+                Some(guard) => guard,
+                None => self.wait(),
+            }
+        }
+
+        pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            self.0.try_lock()
+        }
+
+        /// The owner needs nanoseconds, unless it was put to sleep in between: then it needs the
+        /// processor, and in the end (owners of a lower priority) nobody else on it.
+        #[cold]
+        fn wait(&self) -> MutexGuard<'_, T> {
+            let mut turn = 0_u8;
+            loop {
+                match turn {
+                    0..100 => hint::spin_loop(),
+                    100..200 => thread::yield_now(),
+                    _ => thread::sleep(Duration::from_micros(50)),
+                }
+                turn = turn.saturating_add(1);
+                if !self.0.is_locked()
+                    && let Some(guard) = self.0.try_lock()
+                {
+                    return guard;
+                }
+            }
+        }
+    }
+
+    /// A small number of the calling thread's own, counted up from 0.
+    #[inline]
+    pub(crate) fn thread_index() -> usize {
+        // No destructor, so it is there as long as the thread is.
+        thread_local!(static INDEX: Cell<usize> = const { Cell::new(usize::MAX) });
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+
+        let index = INDEX.get();
+        if index != usize::MAX {
+            return index;
+        }
+        let index = NEXT.fetch_add(1, Ordering::Relaxed) % usize::MAX;
+        INDEX.set(index);
+        index
+    }
 }
 
 #[cfg(loom)]
 mod imp {
-    pub(crate) use loom::sync::Arc;
-    #[cfg(feature = "python")]
-    pub(crate) use loom::sync::atomic::AtomicBool;
-    pub(crate) use loom::sync::atomic::{AtomicU64, Ordering};
-    use std::sync::PoisonError;
+    use std::ops::{Deref, DerefMut};
 
-    /// loom's mutex with the face of the real one, which has no poison.
+    pub(crate) use loom::sync::Arc;
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+    use loom::thread;
+
+    /// The real one's flag in front of loom's mutex, which nobody has to wait for any more: loom takes
+    /// a thread that only tries a lock for one that waits (its issue 376).
     #[derive(Debug)]
-    pub(crate) struct Mutex<T>(loom::sync::Mutex<T>);
+    pub(crate) struct Mutex<T> {
+        taken: AtomicBool,
+        value: loom::sync::Mutex<T>,
+    }
 
     impl<T> Mutex<T> {
         pub(crate) fn new(value: T) -> Self {
-            Self(loom::sync::Mutex::new(value))
+            Self {
+                taken: AtomicBool::new(false),
+                value: loom::sync::Mutex::new(value),
+            }
         }
 
-        pub(crate) fn lock(&self) -> loom::sync::MutexGuard<'_, T> {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            loop {
+                match self.try_lock() {
+                    Some(guard) => return guard,
+                    None => thread::yield_now(),
+                }
+            }
         }
+
+        pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+            let order = (Ordering::Acquire, Ordering::Relaxed);
+            let free = self.taken.compare_exchange(false, true, order.0, order.1);
+            free.ok()?;
+            Some(MutexGuard {
+                taken: &self.taken,
+                value: Some(self.value.lock().unwrap()),
+            })
+        }
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct MutexGuard<'a, T> {
+        taken: &'a AtomicBool,
+        value: Option<loom::sync::MutexGuard<'a, T>>,
+    }
+
+    impl<T> Drop for MutexGuard<'_, T> {
+        fn drop(&mut self) {
+            self.value = None;
+            self.taken.store(false, Ordering::Release);
+        }
+    }
+
+    impl<T> Deref for MutexGuard<'_, T> {
+        type Target = T;
+
+        fn deref(&self) -> &T {
+            self.value.as_deref().unwrap()
+        }
+    }
+
+    impl<T> DerefMut for MutexGuard<'_, T> {
+        fn deref_mut(&mut self) -> &mut T {
+            self.value.as_deref_mut().unwrap()
+        }
+    }
+
+    loom::lazy_static! {
+        static ref NEXT: AtomicUsize = AtomicUsize::new(0);
+    }
+
+    loom::thread_local! {
+        static INDEX: usize = NEXT.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn thread_index() -> usize {
+        INDEX.with(|index| *index)
     }
 }
 
 #[cfg(feature = "python")]
 pub(crate) use imp::AtomicBool;
-pub(crate) use imp::{Arc, AtomicU64, Mutex, Ordering};
+pub(crate) use imp::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, thread_index};

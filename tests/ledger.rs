@@ -101,7 +101,7 @@ fn exercise(sizes: &[usize], config: Config) {
     let pool = Pool::new(config).unwrap();
     let mut late = Vec::new();
     for (i, &n) in sizes.iter().enumerate() {
-        let mut buffer = pool.acquire(n).unwrap();
+        let mut buffer = pool.acquire_owned(n).unwrap();
         buffer.fill(0xAA);
         if i % 2 == 0 {
             late.push(buffer);
@@ -153,7 +153,9 @@ fn every_block_is_freed_once_as_what_it_was_made() {
     let before = live();
     {
         let pool = Pool::new(Config::default()).unwrap();
-        let buffers: Vec<_> = (0..40).map(|n| pool.acquire(n * 1000).unwrap()).collect();
+        let buffers: Vec<_> = (0..40)
+            .map(|n| pool.acquire_owned(n * 1000).unwrap())
+            .collect();
         drop(pool);
         std::thread::spawn(|| drop(buffers)).join().unwrap();
     }

@@ -17,7 +17,7 @@ fn pool(max_buffers: usize) -> Arc<Pool> {
 }
 
 /// One owner at a time: whoever holds the buffer writes its stamp and must find it unchanged.
-fn use_up(mut buffer: Buffer, stamp: u8) {
+fn use_up(mut buffer: Buffer<'_>, stamp: u8) {
     buffer[0] = stamp;
     thread::yield_now();
     assert_eq!(buffer[0], stamp);
@@ -62,7 +62,7 @@ fn two_threads_race_for_one_idle_buffer() {
         drop(pool.acquire(1).unwrap());
         let other = {
             let pool = Arc::clone(&pool);
-            thread::spawn(move || pool.acquire(1).unwrap())
+            thread::spawn(move || pool.acquire_owned(1).unwrap())
         };
         let mine = pool.acquire(1).unwrap();
         let theirs = other.join().unwrap();
@@ -79,7 +79,7 @@ fn two_threads_race_for_one_idle_buffer() {
 fn two_threads_give_back_to_a_bucket_with_room_for_one() {
     loom::model(|| {
         let pool = pool(1);
-        let (first, second) = (pool.acquire(1).unwrap(), pool.acquire(1).unwrap());
+        let [first, second] = [(); 2].map(|()| pool.acquire_owned(1).unwrap());
         let other = thread::spawn(move || drop(first));
         drop(second);
         other.join().unwrap();
@@ -90,10 +90,32 @@ fn two_threads_give_back_to_a_bucket_with_room_for_one() {
 }
 
 #[test]
+fn what_one_thread_returned_another_takes() {
+    loom::model(|| {
+        let pool = pool(2);
+        let buffers = [(); 2].map(|()| pool.acquire_owned(1).unwrap());
+        thread::spawn(move || drop(buffers)).join().unwrap();
+        let other = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || use_up(pool.acquire(1).unwrap(), 1))
+        };
+        use_up(pool.acquire(1).unwrap(), 2);
+        other.join().unwrap();
+        let stats = pool.stats();
+        check(&stats, 4, 0);
+        assert_eq!(
+            (stats.buckets[0].misses, stats.buckets[0].discarded),
+            (2, 0)
+        );
+        assert_eq!(stats.buckets[0].depth, 2);
+    });
+}
+
+#[test]
 fn a_buffer_goes_home_while_its_pool_is_dropped() {
     loom::model(|| {
         let pool = pool(1);
-        let buffer = pool.acquire(1).unwrap();
+        let buffer = pool.acquire_owned(1).unwrap();
         let other = thread::spawn(move || use_up(buffer, 1));
         drop(pool);
         other.join().unwrap();

@@ -39,12 +39,26 @@ struct Model {
     transient: u64,
     /// All bytes of the buffers that are out, in the order of their acquisition.
     out: Vec<Vec<u8>>,
-    peak: u64,
-    peak_bytes: u64,
+    transient_peak: Peak,
+}
+
+/// The most buffers of a class, and the most bytes, that were out at once.
+#[derive(Clone, Copy, Default)]
+struct Peak {
+    buffers: u64,
+    bytes: u64,
+}
+
+impl Peak {
+    fn raise(&mut self, out: &[usize]) {
+        self.buffers = self.buffers.max(out.len() as u64);
+        self.bytes = self.bytes.max(out.iter().sum::<usize>() as u64);
+    }
 }
 
 #[derive(Default)]
 struct Class {
+    peak: Peak,
     idle: Vec<Vec<u8>>,
     hits: u64,
     misses: u64,
@@ -81,8 +95,13 @@ impl Model {
             }
         };
         self.out.push(memory);
-        self.peak = self.peak.max(self.out.len() as u64);
-        self.peak_bytes = self.peak_bytes.max(self.out_bytes());
+        let capacity = self.capacity(n);
+        let alike = |memory: &&Vec<u8>| self.capacity(memory.len()) == capacity;
+        let out: Vec<_> = self.out.iter().filter(alike).map(Vec::len).collect();
+        match capacity {
+            None => self.transient_peak.raise(&out),
+            Some(capacity) => self.classes.entry(capacity).or_default().peak.raise(&out),
+        }
     }
 
     fn give_back(&mut self, index: usize, n: usize) {
@@ -106,8 +125,16 @@ impl Model {
     fn check(&self, stats: &Stats) {
         assert_eq!(stats.outstanding, self.out.len() as u64);
         assert_eq!(stats.outstanding_bytes, self.out_bytes());
-        assert_eq!(stats.peak_outstanding, self.peak);
-        assert_eq!(stats.peak_outstanding_bytes, self.peak_bytes);
+        let classes = self.classes.values().map(|class| class.peak);
+        let peaks = || classes.clone().chain([self.transient_peak]);
+        assert_eq!(
+            stats.peak_outstanding,
+            peaks().map(|peak| peak.buffers).sum::<u64>()
+        );
+        assert_eq!(
+            stats.peak_outstanding_bytes,
+            peaks().map(|peak| peak.bytes).sum::<u64>()
+        );
         assert_eq!(stats.transient, self.transient);
         assert_eq!((stats.dropped, stats.deferred), (0, 0));
         let idle = |(size, class): (&usize, &Class)| size * class.idle.len();
@@ -128,6 +155,7 @@ impl Model {
             assert_eq!((bucket.size, depth), (size, class.idle.len()));
             assert_eq!((hits, misses), (class.hits, class.misses));
             assert_eq!((returned, discarded), (class.returned, class.discarded));
+            assert_eq!(bucket.peak_outstanding, class.peak.buffers);
             let out = |memory: &&Vec<u8>| self.pooled && memory.len() == size;
             let out = self.out.iter().filter(out).count() as u64;
             assert_eq!(hits + misses, returned + out, "conservation");

@@ -31,13 +31,17 @@ def test_every_counter() -> None:
     pool, _out = busy_pool()
     assert pool.stats() == Stats(
         buckets=(
-            BucketStats(size=1024, hits=4, misses=5, returned=9, discarded=3, depth=2),
-            BucketStats(size=4096, hits=0, misses=2, returned=0, discarded=0, depth=0),
+            BucketStats(
+                size=1024, hits=4, misses=5, returned=9, discarded=3, depth=2, peak_outstanding=5
+            ),
+            BucketStats(
+                size=4096, hits=0, misses=2, returned=0, discarded=0, depth=0, peak_outstanding=2
+            ),
         ),
         outstanding=3,
         outstanding_bytes=4096 + 5000 + 4096,
-        peak_outstanding=5,
-        peak_outstanding_bytes=4096 + 5000 + 4096,
+        peak_outstanding=5 + 2 + 1,
+        peak_outstanding_bytes=5 * 1024 + 2 * 4096 + 5000,
         idle_bytes=2048,
         transient=1,
         dropped=5,
@@ -101,10 +105,10 @@ def test_printed_it_is_a_table() -> None:
     for _ in range(1100):
         pool.allocate(1024).release()
     assert str(pool.stats()) == (
-        " size   hits  misses  returned  discarded  depth  out\n"
-        "1 KiB  1,104       5     1,109          3      2    0\n"
-        "4 KiB      0       2         0          0      0    2\n"
-        "out now: 3 buffers, 12.9 KiB (peak 5 buffers, 13.9 KiB)\n"
+        " size   hits  misses  returned  discarded  depth  out  peak\n"
+        "1 KiB  1,104       5     1,109          3      2    0     5\n"
+        "4 KiB      0       2         0          0      0    2     2\n"
+        "out now: 3 buffers, 12.9 KiB (never above 8 buffers, 17.9 KiB)\n"
         "idle: 2 KiB, hit rate: 99.4%\n"
         "transient: 1, dropped: 5, deferred: 1"
     )
@@ -112,7 +116,7 @@ def test_printed_it_is_a_table() -> None:
 
 def test_printed_with_nothing_to_show() -> None:
     assert str(Pool.null().stats()) == (
-        "out now: 0 buffers, 0 B (peak 0 buffers, 0 B)\n"
+        "out now: 0 buffers, 0 B (never above 0 buffers, 0 B)\n"
         "idle: 0 B, hit rate: 0.0%\n"
         "transient: 0, dropped: 0, deferred: 0"
     )

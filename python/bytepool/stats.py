@@ -24,6 +24,8 @@ class BucketStats:
     """Buffers that came home to a full bucket and were freed."""
     depth: int
     """Buffers waiting in the bucket."""
+    peak_outstanding: int
+    """The most of its buffers that were ever out at once."""
 
     @property
     def outstanding(self) -> int:
@@ -45,9 +47,9 @@ class Stats:
     outstanding_bytes: int
     """Bytes that are out now."""
     peak_outstanding: int
-    """The most buffers that were ever out at once."""
+    """No more buffers than these were ever out at once: the size classes' exact peaks, added up."""
     peak_outstanding_bytes: int
-    """The most bytes that were ever out at once."""
+    """No more bytes than these were ever out at once: the size classes' exact peaks, added up."""
     idle_bytes: int
     """Bytes waiting in the buckets."""
     transient: int
@@ -71,7 +73,7 @@ class Stats:
 
     def __str__(self) -> str:
         """A table of the buckets, and the totals below it."""
-        head = ("size", "hits", "misses", "returned", "discarded", "depth", "out")
+        head = ("size", "hits", "misses", "returned", "discarded", "depth", "out", "peak")
         rows = [
             (
                 _bytes(bucket.size),
@@ -84,6 +86,7 @@ class Stats:
                         bucket.discarded,
                         bucket.depth,
                         bucket.outstanding,
+                        bucket.peak_outstanding,
                     )
                 ),
             )
@@ -96,7 +99,8 @@ class Stats:
         ]
         totals = [
             f"out now: {self.outstanding:,} buffers, {_bytes(self.outstanding_bytes)}"
-            f" (peak {self.peak_outstanding:,} buffers, {_bytes(self.peak_outstanding_bytes)})",
+            f" (never above {self.peak_outstanding:,} buffers,"
+            f" {_bytes(self.peak_outstanding_bytes)})",
             f"idle: {_bytes(self.idle_bytes)}, hit rate: {self.hit_rate:.1%}",
             f"transient: {self.transient:,}, dropped: {self.dropped:,},"
             f" deferred: {self.deferred:,}",

@@ -29,7 +29,7 @@ pub(super) struct Lease {
     /// The user has it and has not released it: if it dies now, it was dropped.
     handed_out: AtomicBool,
     /// Detached: its box is `storage`, and comes back in `drop`.
-    buffer: Buffer,
+    buffer: Buffer<'static>,
 }
 
 struct Storage(*mut [u8]);
@@ -46,7 +46,7 @@ unsafe impl Sync for Storage {}
 impl Lease {
     /// Borrows `n` bytes from the pool and wraps them up for Python.
     pub(super) fn create(py: Python<'_>, pool: &Pool, n: usize) -> PyResult<Py<Self>> {
-        let mut buffer = pool.acquire(n)?;
+        let mut buffer = pool.acquire_owned(n)?;
         let len = buffer.len();
         let storage = Storage(Box::into_raw(buffer.detach()));
         Py::new(

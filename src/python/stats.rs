@@ -40,6 +40,7 @@ fn bucket_to_python<'py>(py: Python<'py>, bucket: &BucketStats) -> PyResult<Boun
         ("returned", bucket.returned),
         ("discarded", bucket.discarded),
         ("depth", bucket.depth as u64),
+        ("peak_outstanding", bucket.peak_outstanding),
     ]
     .into_py_dict(py)?;
     BUCKET_STATS

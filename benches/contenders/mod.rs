@@ -1,0 +1,48 @@
+//! The pools that are compared, each used as its documentation shows, all with one face.
+// Each bench binary uses its part.
+#![allow(missing_docs, dead_code, unused_imports)]
+
+mod crates;
+mod vec;
+
+pub use crates::*;
+pub use vec::*;
+
+/// Something that lends buffers.
+pub trait Contender {
+    const NAME: &'static str;
+    type Buffer<'a>
+    where
+        Self: 'a;
+
+    /// For buffers of up to `capacity` bytes.
+    fn with_capacity(capacity: usize) -> Self;
+    fn take(&self, n: usize) -> Self::Buffer<'_>;
+    /// Writes all of its first `n` bytes.
+    fn fill(buffer: &mut Self::Buffer<'_>, n: usize, byte: u8);
+}
+
+/// Routing by powers of two in front of pools that know only one size.
+pub struct ByClass<P>(Vec<P>);
+
+impl<P: Contender> Contender for ByClass<P> {
+    const NAME: &'static str = P::NAME;
+    type Buffer<'a>
+        = P::Buffer<'a>
+    where
+        P: 'a;
+
+    fn with_capacity(capacity: usize) -> Self {
+        let classes = 0..=capacity.next_power_of_two().ilog2();
+        Self(classes.map(|class| P::with_capacity(1 << class)).collect())
+    }
+
+    fn take(&self, n: usize) -> P::Buffer<'_> {
+        let class = n.next_power_of_two().ilog2();
+        self.0[class as usize].take(1 << class)
+    }
+
+    fn fill(buffer: &mut P::Buffer<'_>, n: usize, byte: u8) {
+        P::fill(buffer, n, byte);
+    }
+}

@@ -1,0 +1,42 @@
+//! No pool: fresh memory from whatever allocator the binary has.
+
+use super::Contender;
+
+pub struct VecZeroed;
+
+impl Contender for VecZeroed {
+    const NAME: &'static str = crate::VEC_ZEROED;
+    type Buffer<'a> = Vec<u8>;
+
+    fn with_capacity(_: usize) -> Self {
+        Self
+    }
+
+    fn take(&self, n: usize) -> Vec<u8> {
+        vec![0; n]
+    }
+
+    fn fill(buffer: &mut Vec<u8>, _: usize, byte: u8) {
+        buffer.fill(byte);
+    }
+}
+
+/// Not even zeroed: it grows when it is filled.
+pub struct VecReserved;
+
+impl Contender for VecReserved {
+    const NAME: &'static str = crate::VEC_RESERVED;
+    type Buffer<'a> = Vec<u8>;
+
+    fn with_capacity(_: usize) -> Self {
+        Self
+    }
+
+    fn take(&self, n: usize) -> Vec<u8> {
+        Vec::with_capacity(n)
+    }
+
+    fn fill(buffer: &mut Vec<u8>, n: usize, byte: u8) {
+        buffer.resize(n, byte);
+    }
+}
