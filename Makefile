@@ -32,7 +32,7 @@ lint: build ## formatting, clippy, ruff, mypy, stubtest
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	MYPYPATH=python $(BIN)/stubtest bytepool
+	MYPYPATH=python $(BIN)/stubtest --mypy-config-file pyproject.toml bytepool
 
 .PHONY: prove
 prove: build ## the long proofs: random sequences by the ten thousand, all interleavings
@@ -43,6 +43,18 @@ prove: build ## the long proofs: random sequences by the ten thousand, all inter
 .PHONY: bench
 bench: needs ## time the core (criterion)
 	cargo bench --locked --no-default-features
+
+.PHONY: compare
+compare: build ## time the core beside its peers, in turns, and show a table
+	$(BIN)/python benches/compare.py
+
+.PHONY: bench-python
+bench-python: build ## time the package beside what it would replace; a page with charts in bytepool-bench/
+	$(BIN)/python -m bytepool.bench
+
+.PHONY: instructions
+instructions: build ## count the hot paths' instructions and compare them with the baseline
+	$(BIN)/python benches/instructions.py
 
 .PHONY: bench-streams
 bench-streams: build ## what receiving costs a server: asyncio's streams, ours, and the rivals

@@ -1,0 +1,115 @@
+"""Instructions of the hot paths, counted by callgrind: unlike times, they repeat on any machine.
+
+Each path runs twice, with more loops the second time, and the difference is divided by the loops
+between, so that starting up cancels out. What differs from ``instructions.json`` by more than the
+tolerance is an error, up or down: after a change that is meant, ``--update`` writes the file anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).parent
+BASELINE = HERE / "instructions.json"
+TOLERANCE = 0.02
+CORE = ["acquire", "acquire_owned", "transient", "stats"]
+PYTHON = {
+    "memoryview(existing)": "memoryview(existing)",
+    "view": "pool.view(n)",
+    "allocate, release": "pool.allocate(n).release()",
+    "allocate, bytes, release": "a = pool.allocate(n); a.bytes(); a.release()",
+    "with allocate, bytes": "\n        with pool.allocate(n) as a: a.bytes()",
+    "reused allocator": "reused.allocate(n); reused.release()",
+}
+SCRIPT = """
+import sys
+from bytepool import Pool
+pool, n, existing = Pool(), 65536, bytearray(65536)
+reused = pool.allocator()
+def run(loops):
+    for _ in range(loops): {statement}
+run(int(sys.argv[1]))
+"""
+
+
+def callgrind(command: list[str]) -> int:
+    """The instructions of the whole process."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = str(Path(folder, "callgrind.out"))
+        report = subprocess.run(
+            ["valgrind", "--tool=callgrind", f"--callgrind-out-file={output}", *command],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"PYTHONHASHSEED": "0"},
+        ).stderr
+    counted = re.search(r"Collected : (\d+)", report)
+    assert counted, report
+    return int(counted[1])
+
+
+def each(command: list[str], few: int, many: int) -> float:
+    """The instructions of one loop."""
+    counts = [callgrind([*command, str(loops)]) for loops in (few, many)]
+    return (counts[1] - counts[0]) / (many - few)
+
+
+def core_binary() -> str:
+    lines = subprocess.run(
+        [
+            *("cargo", "bench", "--locked", "--no-default-features", "--no-run"),
+            *("--bench", "instructions", "--message-format=json"),
+        ],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=HERE.parent,
+    ).stdout.splitlines()
+    found = [json.loads(line) for line in lines]
+    return next(str(entry["executable"]) for entry in found if entry.get("executable"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--update", action="store_true", help="write the baseline anew")
+    options = parser.parse_args()
+    if not shutil.which("valgrind"):
+        sys.exit("missing: valgrind (Debian: apt install valgrind)")
+
+    binary = core_binary()
+    counts = {f"core: {path}": each([binary, path], 1_000, 11_000) for path in CORE}
+    python = f"CPython {platform.python_version().rsplit('.', 1)[0]}"
+    for name, statement in PYTHON.items():
+        script = [sys.executable, "-c", SCRIPT.format(statement=statement)]
+        counts[f"{python}: {name}"] = each(script, 2_000, 7_000)
+
+    baseline = json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
+    off = []
+    for name, count in counts.items():
+        expected = baseline.get(name)
+        change = f"{count / expected - 1:+.1%}" if expected else "no baseline"
+        print(f"{name:40} {count:10,.1f}  {change}")
+        if expected and abs(count / expected - 1) > TOLERANCE:
+            off.append(name)
+    if options.update:
+        kept = baseline | {name: round(count, 1) for name, count in counts.items()}
+        BASELINE.write_text(json.dumps(kept, indent=2) + "\n")
+    elif off:
+        sys.exit(
+            f"off by more than {TOLERANCE:.0%}: {', '.join(off)}; "
+            "if that is meant: python benches/instructions.py --update"
+        )
+
+
+if __name__ == "__main__":
+    main()
