@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pyperf
 import pytest
 
-from bytepool.bench import __main__ as command
+from bytepool.bench import __main__ as program
 from bytepool.bench import cases, report
 from bytepool.bench.cases import Case
 from bytepool.bench.pure import PurePool
@@ -74,7 +74,7 @@ def test_the_command_writes_a_table_a_page_and_json(
     few = [Case("round trip", "1 MiB", name) for name in ("bytepool", "bytearray")]
     monkeypatch.setattr(cases, "plan", lambda *, quick: few if quick else [])
     monkeypatch.setattr(sys, "argv", ["bench", "--quick", "--output", str(tmp_path / "out")])
-    command.main()
+    program.main()
     printed = capsys.readouterr().out
     assert "bytearray" in printed
     assert "Processor: " in printed
@@ -89,6 +89,12 @@ def test_the_command_writes_a_table_a_page_and_json(
     assert suite.get_benchmark_names() == [case.name for case in few]
     assert suite.get_benchmarks()[0].get_metadata()["page_faults"] >= 0
     assert (tmp_path / "out" / "round-trip-1-mib.svg").exists()
+
+
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program, "find_spec", lambda name: None if name == "pyperf" else name)
+    with pytest.raises(SystemExit, match=r"missing: pyperf; .*bytepool\[bench\]"):
+        program.main()
 
 
 @pytest.mark.parametrize(

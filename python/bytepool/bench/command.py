@@ -1,0 +1,115 @@
+"""Runs all cases in turns, and writes a table, pyperf's JSON, and a page with charts."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from dataclasses import astuple
+from pathlib import Path
+
+import matplotlib
+import pyperf
+from rich.console import Console
+from rich.progress import track
+
+from . import cases, report
+from .worker import MEMORY
+
+
+def measure(case: cases.Case, loops: int | None, *, quick: bool) -> tuple[pyperf.Benchmark, str]:
+    """One round of one case, in processes of its own, and what it took of memory as JSON."""
+    timing = ["--values", "3", "--min-time", "0.02" if quick else "0.05", "--warmups", "1"]
+    if loops:
+        timing += ["--loops", str(loops)]
+    with tempfile.TemporaryDirectory() as folder:
+        output, memory = Path(folder, "result.json"), Path(folder, "memory.json")
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "bytepool.bench.worker", "--case"),
+                *(json.dumps(astuple(case)), "--quiet", "--copy-env", "--processes", "1"),
+                *timing,
+                *("--output", str(output)),
+            ],
+            check=True,
+            env=os.environ
+            | (cases.allocators()[case.allocator] if case.allocator else {})
+            | {MEMORY: str(memory)},
+            stdout=subprocess.DEVNULL,
+        )
+        return pyperf.Benchmark.load(str(output)), memory.read_text()
+
+
+def facts(options: argparse.Namespace) -> dict[str, str]:
+    """What somebody else needs to know to believe the numbers, or to make them again."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        lines = cpuinfo.read_text().splitlines()
+        model = next((line.split(": ")[1] for line in lines if "model name" in line), model)
+    packages = ["bytepool", "numpy", "pyarrow", "pyperf"]
+    versions = [f"{name} {version}" for name in packages if (version := version_of(name))]
+    return {
+        "Command": "python -m bytepool.bench" + (" --quick" if options.quick else ""),
+        "Processor": f"{model}, {os.cpu_count()} cores",
+        "System": f"{platform.system()} {platform.release()}, {' '.join(platform.libc_ver())}",
+        "Python": f"{platform.python_implementation()} {platform.python_version()}",
+        "Packages": ", ".join(versions),
+        "Not installed": ", ".join(cases.missing()) or "nothing",
+        "Shown": f"medians of {options.rounds} rounds in which the contenders took turns",
+    }
+
+
+def version_of(package: str) -> str | None:
+    """``None`` if it is not installed."""
+    from importlib import metadata
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m bytepool.bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="the cases that tell most, < 1 minute")
+    parser.add_argument("--rounds", type=int, help="turns for each case (5; with --quick 1)")
+    parser.add_argument("--output", type=Path, default=Path("bytepool-bench"), help="a folder")
+    options = parser.parse_args()
+    options.rounds = options.rounds or (1 if options.quick else 5)
+
+    matplotlib.rcParams["svg.hashsalt"] = "bytepool"  # the same picture from the same numbers
+    console = Console() if sys.stdout.isatty() else Console(width=110)
+    results = [report.Result(case) for case in cases.plan(quick=options.quick)]
+    benchmarks: dict[str, pyperf.Benchmark] = {}
+    for result in track(results * options.rounds, "Measuring", console=console, transient=True):
+        known = benchmarks.get(result.case.name)
+        benchmark, memory = measure(
+            result.case, known.get_total_loops() if known else None, quick=options.quick
+        )
+        result.seconds.append(benchmark.mean())
+        figures = json.loads(memory)
+        result.page_faults, result.memory_bytes = figures["page_faults"], figures["memory_bytes"]
+        benchmark.update_metadata(figures)
+        if known:
+            known.add_runs(benchmark)
+        else:
+            benchmarks[result.case.name] = benchmark
+
+    about, all_groups = facts(options), report.groups(results)
+    for name, text in about.items():
+        console.print(f"{name}: {text}", highlight=False)
+    for group in all_groups:
+        console.print(group.table())
+    options.output.mkdir(parents=True, exist_ok=True)
+    json_path, page_path = options.output / "results.json", options.output / "index.html"
+    pyperf.BenchmarkSuite(list(benchmarks.values())).dump(str(json_path), replace=True)
+    for group in all_groups:
+        (options.output / f"{group.slug}.svg").write_text(group.svg())
+    page_path.write_text(report.page(all_groups, about))
+    console.print(f"Written: {page_path}, {json_path} (for python -m pyperf)", highlight=False)
