@@ -2,7 +2,6 @@
 
 One run of criterion measures one contender after the other, and a shared machine has slow and fast
 minutes; so this runs each of them shortly, several times over, and shows medians with their spread.
-``--markdown`` prints the tables as docs/performance.md has them.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,12 +17,13 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
+
+from bytepool.bench.report import Group, Result, write
 
 HERE = Path(__file__).parent
 US = "bytepool"
-# group: {size or number of threads: {contender: nanoseconds, one for each round}}
-Results = dict[str, dict[str, dict[str, list[float]]]]
+# (group, size or number of threads): {contender: its rounds}
+Results = dict[tuple[str, int], dict[str, Result]]
 
 
 def binaries() -> list[Path]:
@@ -61,8 +60,9 @@ def run(binary: Path, benchmark: str, seconds: float, results: Results) -> None:
             name = json.loads(path.read_text())
             estimates = json.loads(path.with_name("estimates.json").read_text())
             median = estimates["median"]["point_estimate"]
-            group = results[name["group_id"]][name["value_str"]]
-            group[name["function_id"]].append(median)
+            contenders = results[name["group_id"], int(name["value_str"])]
+            label = name["function_id"]
+            contenders.setdefault(label, Result(label)).seconds.append(median * 1e-9)
 
 
 def benchmarks(binary: Path) -> list[str]:
@@ -72,50 +72,12 @@ def benchmarks(binary: Path) -> list[str]:
     return [line.removesuffix(": benchmark") for line in listing.splitlines() if line]
 
 
-def nanoseconds(ns: float) -> str:
-    return f"{ns:,.1f}" if ns < 1000 else f"{ns:,.0f}"
-
-
-def rows(contenders: dict[str, list[float]]) -> list[tuple[str, str, str, str]]:
-    """Fastest first: name, median, spread, and how many times as long as ours."""
-    middle = {name: statistics.median(times) for name, times in contenders.items()}
-    return [
-        (
-            name,
-            nanoseconds(middle[name]),
-            f"{nanoseconds(min(contenders[name]))} to {nanoseconds(max(contenders[name]))}",
-            f"{middle[name] / middle[US]:.2f}" if US in middle else "",
-        )
-        for name in sorted(middle, key=middle.__getitem__)
-    ]
-
-
-def show(results: Results, *, markdown: bool) -> None:
-    console = Console() if sys.stdout.isatty() else Console(width=100)
-    columns = ("contender", "ns", "spread", f"x {US}")
-    for group, values in results.items():
-        for value, contenders in sorted(values.items(), key=lambda item: int(item[0])):
-            title = f"{group}, {int(value):,}"
-            if markdown:
-                print(f"\n| {title} | ns | spread | x {US} |\n|---|---|---|---|")
-                for row in rows(contenders):
-                    print("| " + " | ".join(row) + " |")
-                continue
-            table = Table(title=title, title_justify="left")
-            for column in columns:
-                table.add_column(column, justify="left" if column == "contender" else "right")
-            for row in rows(contenders):
-                table.add_row(*row, style="bold" if row[0] == US else None)
-            console.print(table)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=0.2, help="for each, in each round")
     parser.add_argument("--only", default="", help="benchmarks that have this in their names")
-    parser.add_argument("--markdown", action="store_true")
-    parser.add_argument("--json", type=Path, help="write all medians here, in nanoseconds")
+    parser.add_argument("--output", type=Path, default=Path("bytepool-bench/core"), help="a folder")
     options = parser.parse_args()
 
     # In the order of the groups, so that the contenders of each stand close together.
@@ -123,13 +85,21 @@ def main() -> None:
     plan = [(name, binary) for name, binary in plan if options.only in name]
     order = {name.split("/")[0]: i for i, (name, _) in reversed(list(enumerate(plan)))}
     plan.sort(key=lambda entry: order[entry[0].split("/")[0]])
-    results: Results = defaultdict(lambda: defaultdict(lambda: defaultdict(list)))
-    console = Console(stderr=True)
+    results: Results = defaultdict(dict)
+    console = Console() if sys.stdout.isatty() else Console(width=100)
     for name, binary in track(plan * options.rounds, console=console, transient=True):
         run(binary, name, options.seconds, results)
-    show(results, markdown=options.markdown)
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
+    groups = [
+        Group(
+            f"{group}, {value:,}", US, sorted(contenders.values(), key=lambda found: found.median)
+        )
+        for (group, value), contenders in results.items()
+    ]
+    for group in groups:
+        console.print(group.table())
+    compiler = subprocess.check_output(["rustc", "--version"], text=True).strip()
+    command = "python " + " ".join(sys.argv)
+    write(options.output, groups, {"Command": command, "Compiler": compiler})
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 #![allow(missing_docs)]
 
 use std::hint::black_box;
+use std::sync::Arc;
 
 use bytepool::{Config, Pool};
 
@@ -14,11 +15,11 @@ fn main() {
         return;
     };
     let times: u64 = times.parse().expect("a number of times");
-    let pool = Pool::new(Config::default()).expect("a valid configuration");
+    let pool = Arc::new(Pool::new(Config::default()).expect("a valid configuration"));
     let repeat = |work: &dyn Fn()| (0..times).for_each(|_| work());
     match path.as_str() {
         "acquire" => repeat(&|| drop(black_box(pool.acquire(black_box(SIZE))))),
-        "acquire_owned" => repeat(&|| drop(black_box(pool.acquire_owned(black_box(SIZE))))),
+        "acquire_owned" => repeat(&|| drop(black_box(Pool::acquire_owned(&pool, black_box(SIZE))))),
         "transient" => repeat(&|| drop(black_box(pool.acquire(black_box(64 << 20))))),
         "stats" => repeat(&|| drop(black_box(pool.stats()))),
         other => panic!("no such path: {other}"),

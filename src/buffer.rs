@@ -4,14 +4,13 @@ use std::fmt;
 use std::mem;
 use std::ops::{Deref, DerefMut};
 
-use crate::pool::Home;
+use crate::pool::Pool;
 
-/// Bytes on loan from a [`Pool`](crate::Pool): dereferences to a slice of exactly the length asked
+/// Bytes on loan from a [`Pool`]: dereferences to a slice of exactly the length asked
 /// for, and goes home when it is dropped.
 ///
-/// Fresh memory is zeroed; reused memory holds old bytes. A buffer of
-/// [`acquire`](crate::Pool::acquire) borrows its pool; a `Buffer<'static>` of
-/// [`acquire_owned`](crate::Pool::acquire_owned) outlives it without harm.
+/// Fresh memory is zeroed; reused memory holds old bytes. `P` is how it holds its pool: by reference
+/// ([`acquire`](Pool::acquire)) or with a share of it ([`acquire_owned`](Pool::acquire_owned)).
 ///
 /// ```compile_fail,E0505
 /// let pool = bytepool::Pool::null();
@@ -20,21 +19,21 @@ use crate::pool::Home;
 /// drop(buffer);
 /// println!("{bytes:?}"); // use after release does not compile
 /// ```
-pub struct Buffer<'a> {
+pub struct Buffer<P: Deref<Target = Pool>> {
     /// As long as the size class's capacity; empty while `detach`ed.
     storage: Box<[u8]>,
     len: usize,
-    home: Home<'a>,
+    pool: P,
     dropped: bool,
 }
 
-impl<'a> Buffer<'a> {
+impl<P: Deref<Target = Pool>> Buffer<P> {
     #[inline]
-    pub(crate) fn new(storage: Box<[u8]>, len: usize, home: Home<'a>) -> Self {
+    pub(crate) fn new(storage: Box<[u8]>, len: usize, pool: P) -> Self {
         Self {
             storage,
             len,
-            home,
+            pool,
             dropped: false,
         }
     }
@@ -42,7 +41,7 @@ impl<'a> Buffer<'a> {
 
 /// For the Python lease, which must own the memory by raw pointer while others see it.
 #[cfg(feature = "python")]
-impl Buffer<'_> {
+impl<P: Deref<Target = Pool>> Buffer<P> {
     /// Takes the storage out; `attach` must put the same box back before the drop.
     pub(crate) fn detach(&mut self) -> Box<[u8]> {
         mem::take(&mut self.storage)
@@ -58,21 +57,21 @@ impl Buffer<'_> {
         self.dropped = true;
     }
 
-    /// Counts a release that has to wait for other holders.
-    pub(crate) fn count_deferred(&self) {
-        self.home.count_deferred();
+    /// Where it came from.
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
     }
 }
 
-impl Drop for Buffer<'_> {
+impl<P: Deref<Target = Pool>> Drop for Buffer<P> {
     #[inline]
     fn drop(&mut self) {
-        self.home
+        self.pool
             .give_back(mem::take(&mut self.storage), self.dropped);
     }
 }
 
-impl Deref for Buffer<'_> {
+impl<P: Deref<Target = Pool>> Deref for Buffer<P> {
     type Target = [u8];
 
     #[inline]
@@ -81,26 +80,26 @@ impl Deref for Buffer<'_> {
     }
 }
 
-impl DerefMut for Buffer<'_> {
+impl<P: Deref<Target = Pool>> DerefMut for Buffer<P> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         self.storage.get_mut(..self.len).unwrap_or_default()
     }
 }
 
-impl AsRef<[u8]> for Buffer<'_> {
+impl<P: Deref<Target = Pool>> AsRef<[u8]> for Buffer<P> {
     fn as_ref(&self) -> &[u8] {
         self
     }
 }
 
-impl AsMut<[u8]> for Buffer<'_> {
+impl<P: Deref<Target = Pool>> AsMut<[u8]> for Buffer<P> {
     fn as_mut(&mut self) -> &mut [u8] {
         self
     }
 }
 
-impl fmt::Debug for Buffer<'_> {
+impl<P: Deref<Target = Pool>> fmt::Debug for Buffer<P> {
     /// Without the contents, which may be large or secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Buffer")
@@ -119,7 +118,7 @@ mod tests {
     use crate::pool::{Config, Pool};
 
     /// Takes another buffer while the thread's locals are being torn down.
-    struct Last(Arc<Pool>, Option<Buffer<'static>>);
+    struct Last(Arc<Pool>, Option<Buffer<Arc<Pool>>>);
 
     impl Drop for Last {
         fn drop(&mut self) {
@@ -137,7 +136,7 @@ mod tests {
         let pool = Arc::new(Pool::new(Config::default()).unwrap());
         let theirs = Arc::clone(&pool);
         let work = thread::spawn(move || {
-            let buffer = theirs.acquire_owned(5000).unwrap();
+            let buffer = Pool::acquire_owned(&theirs, 5000).unwrap();
             LAST.set(Some(Last(theirs, Some(buffer))));
         });
         work.join().unwrap();

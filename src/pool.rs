@@ -1,5 +1,7 @@
 //! The pool and its configuration: acquire, give back, stats.
 
+use std::ops::Deref;
+
 use crate::bucket::Bucket;
 use crate::buffer::Buffer;
 use crate::error::Error;
@@ -65,15 +67,9 @@ impl Default for Config {
 
 /// A pool of byte buffers in power-of-two size classes.
 ///
-/// Shared by reference or in an `Arc`: every method takes `&self`. Dropping the pool frees what is
-/// idle; owned buffers that are still out stay valid and are freed when they are dropped.
+/// Shared by reference or in an [`Arc`](std::sync::Arc): every method takes `&self`.
 #[derive(Debug)]
 pub struct Pool {
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Shared {
     config: Config,
     classes: SizeClasses,
     buckets: Vec<Bucket<Box<[u8]>>>,
@@ -116,13 +112,11 @@ impl Pool {
 
     fn with_buckets(config: Config, buckets: Vec<Bucket<Box<[u8]>>>) -> Self {
         Self {
-            shared: Arc::new(Shared {
-                config,
-                classes: SizeClasses::new(config.min_size, config.max_size),
-                buckets,
-                transient: Transient::default(),
-                deferred: Counter::default(),
-            }),
+            config,
+            classes: SizeClasses::new(config.min_size, config.max_size),
+            buckets,
+            transient: Transient::default(),
+            deferred: Counter::default(),
         }
     }
 
@@ -133,43 +127,53 @@ impl Pool {
     /// # Errors
     /// More bytes than the platform can address, or than the system has.
     #[inline]
-    pub fn acquire(&self, n: usize) -> Result<Buffer<'_>, Error> {
-        self.lend(n, || Home::Borrowed(&self.shared))
+    pub fn acquire(&self, n: usize) -> Result<Buffer<&Self>, Error> {
+        Self::lend(self, n)
     }
 
-    /// The same, for a buffer that may outlive the pool: in a task, another thread, a struct. It
-    /// costs two atomic operations more, on a counter that all threads share.
+    /// The same, for a buffer that goes into a task, another thread, or a struct: it keeps the pool
+    /// alive. That costs two atomic operations more, on a counter that all threads share.
     ///
     /// # Errors
     /// As [`acquire`](Self::acquire).
-    pub fn acquire_owned(&self, n: usize) -> Result<Buffer<'static>, Error> {
-        self.lend(n, || Home::Owned(Arc::clone(&self.shared)))
+    #[inline]
+    pub fn acquire_owned(pool: &Arc<Self>, n: usize) -> Result<Buffer<Arc<Self>>, Error> {
+        Self::lend(Arc::clone(pool), n)
     }
 
+    /// Lends to whoever holds the pool by such a pointer.
     #[inline]
-    fn lend<'a>(&self, n: usize, home: impl FnOnce() -> Home<'a>) -> Result<Buffer<'a>, Error> {
-        let bucket = self.shared.bucket(n);
-        match bucket.and_then(Bucket::pop) {
-            Some(storage) => Ok(Buffer::new(storage, n, home())),
-            None => Ok(Buffer::new(self.shared.take_any(bucket, n)?, n, home())),
+    pub(crate) fn lend<P: Deref<Target = Self>>(pool: P, n: usize) -> Result<Buffer<P>, Error> {
+        let bucket = pool.bucket(n);
+        let storage = match bucket.and_then(Bucket::pop) {
+            Some(storage) => storage,
+            None => pool.take_any(bucket, n)?,
+        };
+        Ok(Buffer::new(storage, n, pool))
+    }
+
+    /// Frees what is idle, and from now on keeps nothing. Buffers that are out stay valid.
+    pub fn close(&self) {
+        for bucket in &self.buckets {
+            drop(bucket.close().collect::<Vec<_>>());
         }
     }
 
     /// How the pool was configured; all zero for the null pool.
     #[must_use]
     pub fn config(&self) -> Config {
-        self.shared.config
+        self.config
     }
 
     /// What the pool has done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let Shared {
+        let Self {
             buckets,
             transient,
             deferred,
             ..
-        } = &*self.shared;
+        } = self;
         let (outstanding, peak_outstanding) = transient.outstanding.get();
         let (outstanding_bytes, peak_outstanding_bytes) = transient.outstanding_bytes.get();
         let mut stats = Stats {
@@ -189,15 +193,8 @@ impl Pool {
     }
 }
 
-impl Drop for Pool {
-    fn drop(&mut self) {
-        for bucket in &self.shared.buckets {
-            drop(bucket.close());
-        }
-    }
-}
-
-impl Shared {
+/// The way of a buffer.
+impl Pool {
     /// The bucket that serves `n` bytes; `None` for a transient request.
     #[inline]
     fn bucket(&self, n: usize) -> Option<&Bucket<Box<[u8]>>> {
@@ -243,33 +240,10 @@ impl Shared {
             self.transient.dropped.count();
         }
     }
-}
-
-/// Where a buffer belongs.
-#[derive(Debug)]
-pub(crate) enum Home<'a> {
-    Borrowed(&'a Shared),
-    /// Keeps the books, not the idle memory: that goes with the [`Pool`].
-    Owned(Arc<Shared>),
-}
-
-impl Home<'_> {
-    #[inline]
-    pub(crate) fn give_back(&self, storage: Box<[u8]>, dropped: bool) {
-        self.shared().give_back(storage, dropped);
-    }
 
     #[cfg(feature = "python")]
     pub(crate) fn count_deferred(&self) {
-        self.shared().deferred.count();
-    }
-
-    #[inline]
-    fn shared(&self) -> &Shared {
-        match self {
-            Home::Borrowed(shared) => shared,
-            Home::Owned(shared) => shared,
-        }
+        self.deferred.count();
     }
 }
 
@@ -404,23 +378,32 @@ mod tests {
     }
 
     #[test]
-    fn dropping_the_pool_frees_what_is_idle_and_leaves_what_is_out() {
+    fn closed_it_keeps_nothing_and_leaves_what_is_out() {
         let pool = pool(16, 64, 2);
-        let mut out = pool.acquire_owned(64).unwrap();
+        let mut out = pool.acquire(64).unwrap();
         drop(pool.acquire(64).unwrap());
-        let shared = Arc::clone(&pool.shared);
-        drop(pool);
-        assert_eq!(shared.buckets[2].stats().0.depth, 0);
+        pool.close();
+        assert_eq!(pool.stats().idle_bytes, 0);
         out.fill(1);
         assert_eq!(&out[..], [1; 64]);
         drop(out);
-        let (stats, _) = shared.buckets[2].stats();
-        assert_eq!((stats.depth, stats.discarded), (0, 1));
+        let bucket = &pool.stats().buckets[0];
+        assert_eq!((bucket.depth, bucket.discarded), (0, 1));
+    }
+
+    #[test]
+    fn an_owned_buffer_keeps_its_pool() {
+        let pool = Arc::new(pool(16, 64, 2));
+        let mut out = Pool::acquire_owned(&pool, 64).unwrap();
+        drop(pool);
+        out.fill(1);
+        assert_eq!(&out[..], [1; 64]);
     }
 
     #[test]
     fn printing_a_buffer_does_not_show_its_contents() {
-        let buffer = Pool::null().acquire_owned(3).unwrap();
+        let pool = Pool::null();
+        let buffer = pool.acquire(3).unwrap();
         assert_eq!(format!("{buffer:?}"), "Buffer { len: 3, .. }");
     }
 
@@ -430,7 +413,7 @@ mod tests {
         let pool = pool(16, 64, 2 * UNDER_WAY);
         std::thread::scope(|scope| {
             let (give, take) = std::sync::mpsc::sync_channel(UNDER_WAY);
-            scope.spawn(move || take.iter().for_each(drop::<Buffer<'_>>));
+            scope.spawn(move || take.iter().for_each(drop::<Buffer<&Pool>>));
             (0..50_000).for_each(|_| give.send(pool.acquire(64).unwrap()).unwrap());
         });
         let bucket = &pool.stats().buckets[0];

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::SeqCst};
 
 use bytepool::{Config, Pool};
@@ -98,10 +99,10 @@ fn live() -> (i64, i64) {
 
 /// Acquires all sizes, drops every other buffer early, the pool in the middle, the rest late.
 fn exercise(sizes: &[usize], config: Config) {
-    let pool = Pool::new(config).unwrap();
+    let pool = Arc::new(Pool::new(config).unwrap());
     let mut late = Vec::new();
     for (i, &n) in sizes.iter().enumerate() {
-        let mut buffer = pool.acquire_owned(n).unwrap();
+        let mut buffer = Pool::acquire_owned(&pool, n).unwrap();
         buffer.fill(0xAA);
         if i % 2 == 0 {
             late.push(buffer);
@@ -152,9 +153,9 @@ fn every_block_is_freed_once_as_what_it_was_made() {
     std::thread::spawn(|| ()).join().unwrap();
     let before = live();
     {
-        let pool = Pool::new(Config::default()).unwrap();
+        let pool = Arc::new(Pool::new(Config::default()).unwrap());
         let buffers: Vec<_> = (0..40)
-            .map(|n| pool.acquire_owned(n * 1000).unwrap())
+            .map(|n| Pool::acquire_owned(&pool, n * 1000).unwrap())
             .collect();
         drop(pool);
         std::thread::spawn(|| drop(buffers)).join().unwrap();

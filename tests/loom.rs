@@ -3,6 +3,8 @@
 //! preemptions, `make prove` does not.
 #![cfg(loom)]
 
+use std::ops::Deref;
+
 use bytepool::{Buffer, Config, Pool, Stats};
 use loom::sync::Arc;
 use loom::thread;
@@ -17,7 +19,7 @@ fn pool(max_buffers: usize) -> Arc<Pool> {
 }
 
 /// One owner at a time: whoever holds the buffer writes its stamp and must find it unchanged.
-fn use_up(mut buffer: Buffer<'_>, stamp: u8) {
+fn use_up<P: Deref<Target = Pool>>(mut buffer: Buffer<P>, stamp: u8) {
     buffer[0] = stamp;
     thread::yield_now();
     assert_eq!(buffer[0], stamp);
@@ -62,7 +64,7 @@ fn two_threads_race_for_one_idle_buffer() {
         drop(pool.acquire(1).unwrap());
         let other = {
             let pool = Arc::clone(&pool);
-            thread::spawn(move || pool.acquire_owned(1).unwrap())
+            thread::spawn(move || Pool::acquire_owned(&pool, 1).unwrap())
         };
         let mine = pool.acquire(1).unwrap();
         let theirs = other.join().unwrap();
@@ -79,7 +81,7 @@ fn two_threads_race_for_one_idle_buffer() {
 fn two_threads_give_back_to_a_bucket_with_room_for_one() {
     loom::model(|| {
         let pool = pool(1);
-        let [first, second] = [(); 2].map(|()| pool.acquire_owned(1).unwrap());
+        let [first, second] = [(); 2].map(|()| Pool::acquire_owned(&pool, 1).unwrap());
         let other = thread::spawn(move || drop(first));
         drop(second);
         other.join().unwrap();
@@ -93,7 +95,7 @@ fn two_threads_give_back_to_a_bucket_with_room_for_one() {
 fn what_one_thread_returned_another_takes() {
     loom::model(|| {
         let pool = pool(2);
-        let buffers = [(); 2].map(|()| pool.acquire_owned(1).unwrap());
+        let buffers = [(); 2].map(|()| Pool::acquire_owned(&pool, 1).unwrap());
         thread::spawn(move || drop(buffers)).join().unwrap();
         let other = {
             let pool = Arc::clone(&pool);
@@ -115,7 +117,7 @@ fn what_one_thread_returned_another_takes() {
 fn a_buffer_goes_home_while_its_pool_is_dropped() {
     loom::model(|| {
         let pool = pool(1);
-        let buffer = pool.acquire_owned(1).unwrap();
+        let buffer = Pool::acquire_owned(&pool, 1).unwrap();
         let other = thread::spawn(move || use_up(buffer, 1));
         drop(pool);
         other.join().unwrap();

@@ -168,7 +168,7 @@ fn run(pool: &Pool, pooled: bool, steps: &[Step]) {
         pooled,
         ..Model::default()
     };
-    let mut live: Vec<Buffer> = Vec::new();
+    let mut live: Vec<Buffer<&Pool>> = Vec::new();
     for (step, stamp) in steps.iter().zip((1..=255_u8).cycle()) {
         match *step {
             Step::Acquire(n) => {

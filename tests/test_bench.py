@@ -88,7 +88,9 @@ def test_the_command_writes_a_table_a_page_and_json(
     suite = pyperf.BenchmarkSuite.load(str(tmp_path / "out" / "results.json"))
     assert suite.get_benchmark_names() == [case.name for case in few]
     assert suite.get_benchmarks()[0].get_metadata()["page_faults"] >= 0
-    assert (tmp_path / "out" / "round-trip-1-mib.svg").exists()
+    assert (tmp_path / "out" / "round-trip-take-give-back-1-mib.svg").exists()
+    table = (tmp_path / "out" / "tables.md").read_text()
+    assert table.startswith("| Round trip: take, give back, 1 MiB | time | spread | x bytepool |")
 
 
 def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

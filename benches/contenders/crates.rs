@@ -1,6 +1,7 @@
 //! This crate, and its peers.
 
 use std::mem::MaybeUninit;
+use std::sync::Arc;
 
 use bytepool::{Buffer, Config, Pool};
 
@@ -13,7 +14,7 @@ pub struct Bytepool(Pool);
 
 impl Contender for Bytepool {
     const NAME: &'static str = "bytepool";
-    type Buffer<'a> = Buffer<'a>;
+    type Buffer<'a> = Buffer<&'a Pool>;
 
     fn with_capacity(capacity: usize) -> Self {
         let config = Config {
@@ -24,31 +25,31 @@ impl Contender for Bytepool {
         Self(Pool::new(config).expect("a valid configuration"))
     }
 
-    fn take(&self, n: usize) -> Buffer<'_> {
+    fn take(&self, n: usize) -> Buffer<&Pool> {
         self.0.acquire(n).expect("memory")
     }
 
-    fn fill(buffer: &mut Buffer<'_>, _: usize, byte: u8) {
+    fn fill(buffer: &mut Buffer<&Pool>, _: usize, byte: u8) {
         buffer.fill(byte);
     }
 }
 
 /// Buffers that may outlive the pool.
-pub struct BytepoolOwned(Bytepool);
+pub struct BytepoolOwned(Arc<Pool>);
 
 impl Contender for BytepoolOwned {
     const NAME: &'static str = "bytepool_owned";
-    type Buffer<'a> = Buffer<'static>;
+    type Buffer<'a> = Buffer<Arc<Pool>>;
 
     fn with_capacity(capacity: usize) -> Self {
-        Self(Bytepool::with_capacity(capacity))
+        Self(Arc::new(Bytepool::with_capacity(capacity).0))
     }
 
-    fn take(&self, n: usize) -> Buffer<'static> {
-        self.0.0.acquire_owned(n).expect("memory")
+    fn take(&self, n: usize) -> Buffer<Arc<Pool>> {
+        Pool::acquire_owned(&self.0, n).expect("memory")
     }
 
-    fn fill(buffer: &mut Buffer<'static>, _: usize, byte: u8) {
+    fn fill(buffer: &mut Buffer<Arc<Pool>>, _: usize, byte: u8) {
         buffer.fill(byte);
     }
 }

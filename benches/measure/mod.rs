@@ -68,7 +68,7 @@ pub fn drop_full(c: &mut Criterion) {
     let mut group = c.benchmark_group("drop_full");
     let full = || {
         let pool = Pool::new(Config::default()).expect("a valid configuration");
-        let buffers: Vec<_> = (0..16).map(|_| pool.acquire_owned(SIZE)).collect();
+        let buffers: Vec<_> = (0..16).map(|_| pool.acquire(SIZE)).collect();
         drop(buffers);
         pool
     };

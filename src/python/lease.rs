@@ -8,6 +8,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyMemoryView;
 
+use super::core::Core;
 use crate::buffer::Buffer;
 use crate::pool::Pool;
 use crate::sync::{AtomicBool, Ordering};
@@ -29,7 +30,7 @@ pub(super) struct Lease {
     /// The user has it and has not released it: if it dies now, it was dropped.
     handed_out: AtomicBool,
     /// Detached: its box is `storage`, and comes back in `drop`.
-    buffer: Buffer<'static>,
+    buffer: Buffer<Core>,
 }
 
 struct Storage(*mut [u8]);
@@ -45,8 +46,8 @@ unsafe impl Sync for Storage {}
 
 impl Lease {
     /// Borrows `n` bytes from the pool and wraps them up for Python.
-    pub(super) fn create(py: Python<'_>, pool: &Pool, n: usize) -> PyResult<Py<Self>> {
-        let mut buffer = pool.acquire_owned(n)?;
+    pub(super) fn create(py: Python<'_>, core: Core, n: usize) -> PyResult<Py<Self>> {
+        let mut buffer = Pool::lend(core, n)?;
         let len = buffer.len();
         let storage = Storage(Box::into_raw(buffer.detach()));
         Py::new(
@@ -83,7 +84,7 @@ impl Lease {
         // SAFETY: `lease` is a valid reference to a live object, and the interpreter is attached.
         let references = unsafe { ffi::Py_REFCNT(lease.as_ptr()) };
         if references > 1 {
-            this.buffer.count_deferred();
+            this.buffer.pool().count_deferred();
         }
     }
 }

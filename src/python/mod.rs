@@ -3,6 +3,7 @@
 //! In this folder `///` is for the Python reader: it becomes `help()`.
 
 mod allocator;
+mod core;
 mod lease;
 mod pool;
 mod size;

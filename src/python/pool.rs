@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyMemoryView;
 
 use super::allocator::Allocator;
+use super::core::Core;
 use super::lease::Lease;
 use super::size::{Size, max_buffers, max_size, min_size};
 use super::stats;
@@ -39,13 +40,20 @@ const SWITCH: &str = "BYTEPOOL";
 /// is out stays valid.
 #[pyclass(frozen, module = "bytepool")]
 pub(super) struct Pool {
-    core: pool::Pool,
+    core: Core,
+}
+
+impl Drop for Pool {
+    /// What is out may keep the core for long, and should not keep what is idle.
+    fn drop(&mut self) {
+        self.core.close();
+    }
 }
 
 impl Pool {
     /// A new lease of `n` bytes.
     pub(super) fn lease<'py>(&self, py: Python<'py>, n: usize) -> PyResult<Bound<'py, Lease>> {
-        Ok(Lease::create(py, &self.core, n)?.into_bound(py))
+        Ok(Lease::create(py, self.core.share(py), n)?.into_bound(py))
     }
 
     pub(super) fn describe(&self) -> String {
@@ -74,6 +82,7 @@ impl Pool {
         text_signature = "(min_size=4096, max_size=16777216, max_buffers=16)"
     )]
     fn new(
+        py: Python<'_>,
         #[pyo3(from_py_with = min_size)] min_size: usize,
         #[pyo3(from_py_with = max_size)] max_size: usize,
         #[pyo3(from_py_with = max_buffers)] max_buffers: usize,
@@ -83,15 +92,19 @@ impl Pool {
             max_size,
             max_buffers,
         })?;
-        match env::var_os(SWITCH) {
-            None => Ok(Self { core }),
-            Some(value) if value.is_empty() => Ok(Self { core }),
-            Some(value) if value == "null" => Ok(Self::null()),
+        let core = match env::var_os(SWITCH) {
+            None => core,
+            Some(value) if value.is_empty() => core,
+            Some(value) if value == "null" => pool::Pool::null(),
             // A typo that went unnoticed would acquit the pool of a bug it was never tried for.
-            Some(value) => Err(PyValueError::new_err(format!(
-                "the environment variable {SWITCH} must be 'null' or not set, not {value:?}"
-            ))),
-        }
+            Some(value) => {
+                return Err(PyValueError::new_err(format!(
+                    "the environment variable {SWITCH} must be 'null' or not set, not {value:?}"
+                )));
+            }
+        };
+        let core = Core::new(py, core)?;
+        Ok(Self { core })
     }
 
     /// A pool that pools nothing, with exactly the same rules and errors.
@@ -100,10 +113,9 @@ impl Pool {
     /// pool is behind a bug: if the bug stays, it is not. ``min_size``, ``max_size`` and
     /// ``max_buffers`` are 0, and every request counts as transient.
     #[staticmethod]
-    fn null() -> Self {
-        Self {
-            core: pool::Pool::null(),
-        }
+    fn null(py: Python<'_>) -> PyResult<Self> {
+        let core = Core::new(py, pool::Pool::null())?;
+        Ok(Self { core })
     }
 
     /// A new Allocator, holding nothing yet.

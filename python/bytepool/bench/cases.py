@@ -19,6 +19,15 @@ WINDOWS = {"1 MiB": (MIB, MIB), "64 KiB-4 MiB": (64 * KIB, 4 * MIB)}
 LARGEST = 16 * MIB
 
 
+TITLES = {
+    "calls": "The pool's calls, and the least a view can cost",
+    "round trip": "Round trip: take, give back",
+    "window": "Window: 16 alive, the oldest replaced",
+    "touch": "Window, every byte written",
+    "threads": "Two threads that receive",
+}
+
+
 @dataclass(frozen=True)
 class Contender:
     """Python statements: how to take ``n`` bytes, and to give their buffer ``b`` back."""
@@ -80,6 +89,11 @@ class Case:
     def name(self) -> str:
         """Its name in the results."""
         return f"{self.workload}, {self.load}: {self.label}"
+
+    @property
+    def group(self) -> str:
+        """The title under which it stands beside others."""
+        return f"{TITLES[self.workload]}, {self.load}"
 
     @property
     def label(self) -> str:

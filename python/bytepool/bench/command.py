@@ -12,7 +12,6 @@ import tempfile
 from dataclasses import astuple
 from pathlib import Path
 
-import matplotlib
 import pyperf
 from rich.console import Console
 from rich.progress import track
@@ -83,33 +82,44 @@ def main() -> None:
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 5)
 
-    matplotlib.rcParams["svg.hashsalt"] = "bytepool"  # the same picture from the same numbers
     console = Console() if sys.stdout.isatty() else Console(width=110)
-    results = [report.Result(case) for case in cases.plan(quick=options.quick)]
+    plan = cases.plan(quick=options.quick)
+    results = {case: report.Result(case.label) for case in plan}
     benchmarks: dict[str, pyperf.Benchmark] = {}
-    for result in track(results * options.rounds, "Measuring", console=console, transient=True):
-        known = benchmarks.get(result.case.name)
-        benchmark, memory = measure(
-            result.case, known.get_total_loops() if known else None, quick=options.quick
-        )
-        result.seconds.append(benchmark.mean())
+    for case in track(plan * options.rounds, "Measuring", console=console, transient=True):
+        known = benchmarks.get(case.name)
+        loops = known.get_total_loops() if known else None
+        benchmark, memory = measure(case, loops, quick=options.quick)
+        results[case].seconds.append(benchmark.mean())
         figures = json.loads(memory)
-        result.page_faults, result.memory_bytes = figures["page_faults"], figures["memory_bytes"]
+        results[case].page_faults = figures["page_faults"]
+        results[case].memory_bytes = figures["memory_bytes"]
         benchmark.update_metadata(figures)
         if known:
             known.add_runs(benchmark)
         else:
-            benchmarks[result.case.name] = benchmark
+            benchmarks[case.name] = benchmark
 
-    about, all_groups = facts(options), report.groups(results)
+    members: dict[str, list[cases.Case]] = {}
+    for case in plan:
+        members.setdefault(case.group, []).append(case)
+    groups = [
+        report.Group(
+            title,
+            "memoryview(existing)" if found[0].workload == "calls" else "bytepool",
+            [results[case] for case in found],
+        )
+        for title, found in members.items()
+    ]
+    about = facts(options)
     for name, text in about.items():
         console.print(f"{name}: {text}", highlight=False)
-    for group in all_groups:
+    for group in groups:
         console.print(group.table())
-    options.output.mkdir(parents=True, exist_ok=True)
-    json_path, page_path = options.output / "results.json", options.output / "index.html"
+    report.write(options.output, groups, about)
+    json_path = options.output / "results.json"
     pyperf.BenchmarkSuite(list(benchmarks.values())).dump(str(json_path), replace=True)
-    for group in all_groups:
-        (options.output / f"{group.slug}.svg").write_text(group.svg())
-    page_path.write_text(report.page(all_groups, about))
-    console.print(f"Written: {page_path}, {json_path} (for python -m pyperf)", highlight=False)
+    console.print(
+        f"Written: {options.output / 'index.html'}, {json_path} (for python -m pyperf)",
+        highlight=False,
+    )

@@ -4,32 +4,28 @@ from __future__ import annotations
 
 import html
 import io
+import re
 import statistics
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import matplotlib
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from .cases import Case
-
-TITLES = {
-    "calls": "Calls of the pool, beside the least a view can cost",
-    "round trip": "Round trip: take a buffer, give it back",
-    "window": "Window: 16 buffers alive, the oldest replaced",
-    "touch": "Window, and every byte of each new buffer written",
-    "threads": "Two threads, each receiving messages from a socket",
-}
+    from collections.abc import Iterable
+    from pathlib import Path
 
 
 @dataclass
 class Result:
-    """All rounds of one case."""
+    """All rounds of one contender."""
 
-    case: Case
+    label: str
     seconds: list[float] = field(default_factory=list)
-    """Of one loop, the mean of each round."""
+    """Of one loop, in each round."""
     page_faults: float = 0.0
     """Of one loop."""
     memory_bytes: int = 0
@@ -40,67 +36,67 @@ class Result:
         """In seconds."""
         return statistics.median(self.seconds)
 
+    @property
+    def spread(self) -> tuple[float, float]:
+        """The least and the most, in seconds."""
+        return min(self.seconds), max(self.seconds)
+
 
 class Group:
-    """The contenders in one workload at one load, in the order they were planned."""
+    """Contenders that belong side by side."""
 
-    def __init__(self, workload: str, load: str, results: list[Result]) -> None:
-        self.results = results
-        self.title = f"{TITLES[workload]} ({load})"
-        self.slug = f"{workload}-{load}".replace(" ", "-").lower()
-        # What the others are compared with.
-        self._unit = next(
-            result.median
-            for result in results
-            if result.case.label in ("bytepool", "memoryview(existing)")
-        )
-
-    def rows(self) -> list[tuple[str, ...]]:
-        """Name, time, spread, ratio, page faults, memory."""
-        return [
-            (
-                result.case.label,
-                duration(result.median),
-                f"{duration(min(result.seconds))} to {duration(max(result.seconds))}",
-                f"{result.median / self._unit:,.2f}",
-                f"{result.page_faults:,.1f}",
-                f"{result.memory_bytes / (1 << 20):,.1f}",
-            )
-            for result in self.results
-        ]
+    def __init__(self, title: str, unit: str, results: Iterable[Result]) -> None:
+        self.title = title
+        self.results = list(results)
+        self.slug = re.sub(r"\W+", "-", title.lower()).strip("-")
+        # Whom the others are compared with.
+        self._unit = unit
+        self._has_memory = any(result.memory_bytes for result in self.results)
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The heads of ``rows``."""
-        unit = "memoryview" if "memoryview" in self.results[0].case.label else "bytepool"
-        return ("", "time", "spread", f"x {unit}", "page faults", "MiB grown")
+        memory = ("page faults", "MiB grown") if self._has_memory else ()
+        return ("contender", "time", "spread", f"x {self._unit}", *memory)
+
+    def rows(self) -> list[tuple[str, ...]]:
+        """A contender each."""
+        unit = next((r.median for r in self.results if r.label == self._unit), float("nan"))
+        rows = []
+        for result in self.results:
+            least, most = map(duration, result.spread)
+            row = (result.label, duration(result.median), f"{least} to {most}")
+            ratio = f"{result.median / unit:,.2f}"
+            memory = (f"{result.page_faults:,.1f}", f"{result.memory_bytes / (1 << 20):,.1f}")
+            rows.append((*row, ratio, *(memory if self._has_memory else ())))
+        return rows
 
     def table(self) -> Table:
         """For the terminal."""
         table = Table(title=self.title, title_justify="left")
         for column in self.columns:
-            table.add_column(column, justify="right" if column else "left")
+            table.add_column(column, justify="left" if column == "contender" else "right")
         for row in self.rows():
             table.add_row(*row)
         return table
 
+    def markdown(self) -> str:
+        """For a document."""
+        lines = [(self.title, *self.columns[1:]), ("---",) * len(self.columns), *self.rows()]
+        return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
     def svg(self) -> str:
         """A chart: bars for the medians, lines for the spread."""
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
-
         figure = Figure(figsize=(8, 0.6 + 0.34 * len(self.results)), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
         medians = [result.median for result in self.results]
         spread = (
-            [result.median - min(result.seconds) for result in self.results],
-            [max(result.seconds) - result.median for result in self.results],
+            [result.median - result.spread[0] for result in self.results],
+            [result.spread[1] - result.median for result in self.results],
         )
-        colors = [
-            "#d1495b" if result.case.label == "bytepool" else "#6b9ac4" for result in self.results
-        ]
-        names = [result.case.label for result in self.results]
+        names = [result.label for result in self.results]
+        colors = ["#d1495b" if name == "bytepool" else "#6b9ac4" for name in names]
         bars = axes.barh(names, medians, xerr=spread, color=colors, ecolor="#333333")
         axes.bar_label(bars, [" " + duration(median) for median in medians], fontsize=8)
         axes.invert_yaxis()
@@ -112,16 +108,10 @@ class Group:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
         text = io.StringIO()
-        figure.savefig(text, format="svg", metadata={"Date": None})
+        # The same picture from the same numbers.
+        with matplotlib.rc_context({"svg.hashsalt": "bytepool"}):
+            figure.savefig(text, format="svg", metadata={"Date": None})
         return text.getvalue()
-
-
-def groups(results: list[Result]) -> list[Group]:
-    """The results, those that belong side by side together."""
-    found: defaultdict[tuple[str, str], list[Result]] = defaultdict(list)
-    for result in results:
-        found[result.case.workload, result.case.load].append(result)
-    return [Group(*key, members) for key, members in found.items()]
 
 
 def page(all_groups: list[Group], facts: dict[str, str]) -> str:
@@ -149,6 +139,15 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 td, th { padding: .1rem .8rem; text-align: right; border-bottom: 1px solid #ddd }
 td:first-child { text-align: left }
 </style>"""
+
+
+def write(folder: Path, groups: list[Group], facts: dict[str, str]) -> None:
+    """The page, the tables for a document, and each chart by itself."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "index.html").write_text(page(groups, facts))
+    (folder / "tables.md").write_text("\n".join(group.markdown() for group in groups))
+    for group in groups:
+        (folder / f"{group.slug}.svg").write_text(group.svg())
 
 
 def duration(seconds: float) -> str:
