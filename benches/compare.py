@@ -27,7 +27,7 @@ Results = dict[tuple[str, int], dict[str, Result]]
 
 
 def binaries() -> list[Path]:
-    """The benchmarks, built; which of them measures what is theirs to know."""
+    """Those that criterion runs, built."""
     build = ["cargo", "bench", "--locked", "--no-default-features", "--no-run"]
     lines = subprocess.run(
         [*build, "--benches", "--message-format=json"],
@@ -40,7 +40,9 @@ def binaries() -> list[Path]:
     return [
         Path(artifact["executable"])
         for artifact in artifacts
-        if artifact.get("executable") and artifact["target"]["kind"] == ["bench"]
+        if artifact.get("executable")
+        and artifact["target"]["kind"] == ["bench"]
+        and artifact["target"]["name"] != "instructions"
     ]
 
 
@@ -89,14 +91,13 @@ def main() -> None:
     console = Console() if sys.stdout.isatty() else Console(width=100)
     for name, binary in track(plan * options.rounds, console=console, transient=True):
         run(binary, name, options.seconds, results)
-    groups = [
-        Group(
-            f"{group}, {value:,}", US, sorted(contenders.values(), key=lambda found: found.median)
-        )
-        for (group, value), contenders in results.items()
-    ]
-    for group in groups:
-        console.print(group.table())
+    groups = []
+    for (group, value), contenders in results.items():
+        ranked = sorted(contenders.values(), key=lambda found: found.median)
+        unit = US if US in contenders else ranked[0].label
+        groups.append(Group(f"{group}, {value:,}", unit, ranked))
+    for ready in groups:
+        console.print(ready.table())
     compiler = subprocess.check_output(["rustc", "--version"], text=True).strip()
     command = "python " + " ".join(sys.argv)
     write(options.output, groups, {"Command": command, "Compiler": compiler})
