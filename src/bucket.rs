@@ -5,17 +5,13 @@
 //! whole: so `limit` bounds them all together, one thread alone can use all of it, and a request is
 //! a miss, or a return discarded, only if no shelf at all could serve it.
 
-use std::mem;
-
 use crate::error::Error;
+use crate::shelf::Shelf;
 use crate::stats::BucketStats;
 use crate::sync::{Mutex, MutexGuard, thread_index};
 
 /// Threads share a shelf when there are more of them than this. (loom has to try all orders.)
 const SHELVES: usize = if cfg!(loom) { 2 } else { 4 };
-
-/// How many idle items move at most, in one go, to the shelf of a thread that takes what others return.
-const BATCH: usize = 8;
 
 /// How often a thread looks through the other shelves, some of which may be busy, before it waits.
 const TRIES: usize = 3;
@@ -31,20 +27,6 @@ pub(crate) struct Bucket<T> {
 #[derive(Debug)]
 #[repr(align(128))]
 struct Aligned<T>(T);
-
-/// What a thread needs for a round trip stands first, in one cache line with the lock.
-#[derive(Debug)]
-#[repr(C)]
-struct Shelf<T> {
-    /// The newest item, unless it was taken.
-    newest: Option<T>,
-    /// The others, newest last. Its capacity is the class's whole limit.
-    older: Vec<T>,
-    /// How many it may keep: its part of the class's limit, dealt out by [`Whole::make_room`].
-    room: usize,
-    returned: u64,
-    dropped: u64,
-}
 
 /// What happens only to the class as a whole.
 #[derive(Debug)]
@@ -68,20 +50,10 @@ pub(crate) struct Miss {
 impl<T> Bucket<T> {
     /// A bucket of buffers of `size` bytes that keeps at most `limit` idle; room is reserved here.
     pub(crate) fn new(size: usize, limit: usize) -> Result<Self, Error> {
-        let mut idle = [const { Vec::new() }; SHELVES];
-        for idle in &mut idle {
-            idle.try_reserve_exact(limit)
-                .map_err(|_| Error::OutOfMemory {
-                    requested: limit.saturating_mul(size_of::<T>()),
-                })?;
+        let mut shelves = [const { Shelf::EMPTY }; SHELVES];
+        for shelf in &mut shelves {
+            shelf.reserve(limit)?;
         }
-        let shelf = |older| Shelf {
-            newest: None,
-            older,
-            room: 0,
-            returned: 0,
-            dropped: 0,
-        };
         Ok(Self {
             size,
             class: Mutex::new(Class {
@@ -91,7 +63,7 @@ impl<T> Bucket<T> {
                 closed: 0,
                 peak: 0,
             }),
-            shelves: idle.map(|idle| Aligned(Mutex::new(shelf(idle)))),
+            shelves: shelves.map(|shelf| Aligned(Mutex::new(shelf))),
         })
     }
 
@@ -154,11 +126,7 @@ impl<T> Bucket<T> {
         let mut whole = self.lock();
         whole.class.limit = 0;
         whole.class.closed = whole.class.closed.wrapping_add(whole.depth() as u64);
-        let idle = whole.shelves.each_mut().map(|shelf| {
-            shelf.room = 0;
-            let newest = shelf.newest.take();
-            mem::take(&mut shelf.older).into_iter().chain(newest)
-        });
+        let idle = whole.shelves.each_mut().map(|shelf| shelf.close());
         idle.into_iter().flatten()
     }
 
@@ -190,54 +158,6 @@ impl<T> Bucket<T> {
         let mut shelves = self.shelves.each_ref().map(|shelf| shelf.0.lock());
         shelves.rotate_left(thread_index() % SHELVES);
         Whole { class, shelves }
-    }
-}
-
-impl<T> Shelf<T> {
-    #[inline]
-    fn depth(&self) -> usize {
-        let newest = usize::from(self.newest.is_some());
-        self.older.len().saturating_add(newest)
-    }
-
-    #[inline]
-    fn pop(&mut self) -> Option<T> {
-        self.newest.take().or_else(|| self.older.pop())
-    }
-
-    #[inline]
-    fn push(&mut self, item: T) {
-        if let Some(older) = self.newest.replace(item) {
-            self.older.push(older);
-        }
-    }
-
-    /// Moves half of what the other one has to this one, which is empty, and takes the newest.
-    fn pop_from(&mut self, other: &mut Self) -> Option<T> {
-        debug_assert_eq!(self.depth(), 0);
-        let newest = other.pop()?;
-        let moved = other.older.len().div_ceil(2).min(BATCH);
-        let stay = other.older.len().saturating_sub(moved);
-        self.older.extend(other.older.drain(stay..));
-        // Room moves along only where there is none yet: who returns will go on returning.
-        let lacking = self.older.len().saturating_sub(self.room);
-        other.room = other.room.saturating_sub(lacking);
-        self.room = self.room.saturating_add(lacking);
-        Some(newest)
-    }
-
-    #[inline]
-    fn take_back(&mut self, item: T, dropped: bool) {
-        self.count_return(dropped);
-        self.push(item);
-    }
-
-    #[inline]
-    fn count_return(&mut self, dropped: bool) {
-        self.returned = self.returned.wrapping_add(1);
-        if dropped {
-            self.dropped = self.dropped.wrapping_add(1);
-        }
     }
 }
 
@@ -339,7 +259,7 @@ mod tests {
     fn check<T>(bucket: &Bucket<T>) {
         let whole = bucket.lock();
         for shelf in &whole.shelves {
-            assert!(shelf.depth() <= shelf.room && shelf.depth() <= shelf.older.capacity() + 1);
+            assert!(shelf.depth() <= shelf.room && shelf.depth() <= shelf.capacity());
         }
         let room: usize = whole.shelves.iter().map(|shelf| shelf.room).sum();
         assert!(room <= whole.class.limit, "{room}");
@@ -433,7 +353,7 @@ mod tests {
     #[test]
     fn the_shelves_never_grow_under_a_lock() {
         let bucket = Bucket::new(8, 3).unwrap();
-        let reserved = || bucket.lock().shelves.each_ref().map(|s| s.older.capacity());
+        let reserved = || bucket.lock().shelves.each_ref().map(|s| s.capacity());
         let before = reserved();
         for item in 0..10 {
             elsewhere(|| give(&bucket, item));

@@ -23,10 +23,12 @@
 //!    |                                          |
 //! pool.rs    which bucket? (size_class.rs)   buffer.rs   Drop is the only way home
 //!    |                                          |
-//! bucket.rs  lock this thread's shelf, pop   pool.rs     give back
+//! bucket.rs  lock this thread's shelf        pool.rs     give back
 //!    |                                          |
-//! bucket.rs  empty? lock all, look           bucket.rs   lock this thread's shelf, push
-//!    |       through the others                 |
+//! shelf.rs   pop                             bucket.rs   lock this thread's shelf
+//!    |                                          |
+//! bucket.rs  empty? look through the         shelf.rs    push
+//!    |       others, in the end lock all        |
 //! pool.rs    nothing? allocate, unlocked     bucket.rs   no room? lock all, make room
 //!                                               |
 //!                                            pool.rs     class full? free, unlocked
@@ -60,6 +62,7 @@ mod error;
 mod pool;
 #[cfg(feature = "python")]
 mod python;
+mod shelf;
 mod size_class;
 mod stats;
 mod sync;

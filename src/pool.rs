@@ -155,7 +155,7 @@ impl Pool {
     /// Frees what is idle, and from now on keeps nothing. Buffers that are out stay valid.
     pub fn close(&self) {
         for bucket in &self.buckets {
-            drop(bucket.close().collect::<Vec<_>>());
+            bucket.close().for_each(drop);
         }
     }
 
