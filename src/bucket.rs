@@ -4,10 +4,14 @@
 //! cannot serve it (empty, or no room) it locks the class and all shelves, and sees the class as a
 //! whole: so `limit` bounds them all together, one thread alone can use all of it, and a request is
 //! a miss, or a return discarded, only if no shelf at all could serve it.
+//!
+//! A shelf keeps an item only where it has *room*. The pool's budget grants room to its buckets, so
+//! that all of them together stay below its bounds, and each bucket deals out its own to its shelves.
 
+use crate::budget::Budget;
 use crate::error::Error;
-use crate::shelf::Shelf;
-use crate::stats::BucketStats;
+use crate::shelf::{Batch, Shelf};
+use crate::stats::{BucketStats, Reason};
 use crate::sync::{Mutex, MutexGuard, thread_index};
 
 /// Threads share a shelf when there are more of them than this. (loom has to try all orders.)
@@ -33,12 +37,30 @@ struct Aligned<T>(T);
 struct Class {
     limit: usize,
     misses: u64,
-    /// Returned, and handed out again to be freed: `discarded`, or idle when the class was closed.
-    discarded: u64,
-    closed: u64,
+    /// Freed instead of being kept, or after having been kept, by reason.
+    freed: [u64; Reason::COUNT],
     /// The most that were out at once. Only a miss can raise it: before it nothing was idle, so all
     /// there was, was out; and until the next one there is no more than that.
     peak: u64,
+}
+
+/// Why an item that came back was not kept.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The class has as many as it may. It is counted, and to be freed.
+    Full,
+    /// The budget grants no room. It is not counted yet.
+    NoRoom,
+}
+
+/// What a bucket gave up, to be freed by the caller when the locks are gone.
+#[derive(Debug)]
+pub(crate) struct Evicted<T> {
+    /// The items, oldest first.
+    pub(crate) items: Batch<T>,
+    pub(crate) count: usize,
+    /// How much room it gave up, in items.
+    pub(crate) room: usize,
 }
 
 /// A request that found nothing. It is counted, for it is about to be served with fresh memory.
@@ -59,8 +81,7 @@ impl<T> Bucket<T> {
             class: Mutex::new(Class {
                 limit,
                 misses: 0,
-                discarded: 0,
-                closed: 0,
+                freed: [0; Reason::COUNT],
                 peak: 0,
             }),
             shelves: shelves.map(|shelf| Aligned(Mutex::new(shelf))),
@@ -98,8 +119,8 @@ impl<T> Bucket<T> {
         self.lock().pop()
     }
 
-    /// Takes an item back. One that does not fit is handed out again, for the caller to free when the
-    /// locks are gone. `dropped`: it comes home without having been released.
+    /// Takes an item back onto this thread's shelf. Hands it out again if there is no room: then try
+    /// [`push_any`](Self::push_any). `dropped`: it comes home without having been released.
     #[inline]
     #[must_use]
     pub(crate) fn push(&self, item: T, dropped: bool) -> Option<T> {
@@ -108,8 +129,30 @@ impl<T> Bucket<T> {
             shelf.take_back(item, dropped);
             return None;
         }
-        drop(shelf);
-        self.lock().push(item, dropped)
+        Some(item)
+    }
+
+    /// Takes an item back wherever the class has room, or gets some. One that does not fit is handed
+    /// out again.
+    #[cold]
+    pub(crate) fn push_any(
+        &self,
+        item: T,
+        dropped: bool,
+        budget: &Budget,
+    ) -> Result<(), (T, Refusal)> {
+        self.lock().push(item, dropped, budget, self.size)
+    }
+
+    /// Counts a return whose item is freed for this reason, or was handed to somebody who waited.
+    #[cold]
+    pub(crate) fn count_return(&self, dropped: bool, freed: Option<Reason>) {
+        let mut whole = self.lock();
+        let [own, ..] = &mut whole.shelves;
+        own.count_return(dropped);
+        if let Some(reason) = freed {
+            whole.class.count(reason, 1);
+        }
     }
 
     /// Takes back the count of a miss whose fresh memory was not to be had.
@@ -121,13 +164,49 @@ impl<T> Bucket<T> {
         whole.class.peak = whole.existing().max(miss.peak_before);
     }
 
-    /// Keeps nothing from now on, and hands out what it kept, for the caller to free.
-    pub(crate) fn close(&self) -> impl Iterator<Item = T> + use<T> {
+    /// Gives up room that nothing lies in, as much as `count` items need at most.
+    #[cold]
+    pub(crate) fn give_up_room(&self, count: usize) -> usize {
         let mut whole = self.lock();
-        whole.class.limit = 0;
-        whole.class.closed = whole.class.closed.wrapping_add(whole.depth() as u64);
-        let idle = whole.shelves.each_mut().map(|shelf| shelf.close());
-        idle.into_iter().flatten()
+        let mut left = count;
+        for shelf in &mut whole.shelves {
+            let unused = shelf.room.saturating_sub(shelf.depth()).min(left);
+            shelf.room = shelf.room.saturating_sub(unused);
+            left = left.saturating_sub(unused);
+        }
+        count.saturating_sub(left)
+    }
+
+    /// Gives up idle items, the oldest of each shelf: `count` at most and no more than a batch. `cold`:
+    /// only such as nobody has needed since the last [`cool`](Self::cool).
+    #[cold]
+    pub(crate) fn evict(&self, count: usize, cold: bool, reason: Reason) -> Evicted<T> {
+        self.lock().evict(count, cold, reason)
+    }
+
+    /// Gives up all room, so that every return has to ask for some, and a batch of idle items.
+    #[cold]
+    pub(crate) fn empty(&self, reason: Reason) -> Evicted<T> {
+        let mut whole = self.lock();
+        let room = whole.room();
+        for shelf in &mut whole.shelves {
+            shelf.room = 0;
+        }
+        let evicted = whole.evict(usize::MAX, false, reason);
+        Evicted { room, ..evicted }
+    }
+
+    /// From now on, all that is idle is cold until it is taken.
+    #[cold]
+    pub(crate) fn cool(&self) {
+        for shelf in &mut self.lock().shelves {
+            shelf.cool();
+        }
+    }
+
+    /// How many are idle.
+    pub(crate) fn depth(&self) -> usize {
+        self.lock().depth()
     }
 
     /// The counters, and how many of the returned buffers had not been released.
@@ -138,7 +217,11 @@ impl<T> Bucket<T> {
             hits: whole.hits(),
             misses: whole.class.misses,
             returned: whole.sum(|shelf| shelf.returned),
-            discarded: whole.class.discarded,
+            discarded: whole.class.freed(Reason::Discarded),
+            capped: whole.class.freed(Reason::Capped),
+            trimmed: whole.class.freed(Reason::Trimmed),
+            decayed: whole.class.freed(Reason::Decayed),
+            closed: whole.class.freed(Reason::Closed),
             depth: whole.depth(),
             peak_outstanding: whole.class.peak,
         };
@@ -168,6 +251,18 @@ struct Whole<'a, T> {
     shelves: [MutexGuard<'a, Shelf<T>>; SHELVES],
 }
 
+impl Class {
+    fn count(&mut self, reason: Reason, n: u64) {
+        if let Some(counter) = self.freed.get_mut(reason as usize) {
+            *counter = counter.wrapping_add(n);
+        }
+    }
+
+    fn freed(&self, reason: Reason) -> u64 {
+        self.freed.get(reason as usize).copied().unwrap_or_default()
+    }
+}
+
 impl<T> Whole<'_, T> {
     fn pop(mut self) -> Result<T, Miss> {
         let [own, others @ ..] = &mut self.shelves;
@@ -181,22 +276,40 @@ impl<T> Whole<'_, T> {
         })
     }
 
-    fn push(mut self, item: T, dropped: bool) -> Option<T> {
-        self.make_room();
-        let [own, ..] = &mut self.shelves;
-        if own.depth() < own.room {
-            own.take_back(item, dropped);
-            return None;
+    fn push(
+        mut self,
+        item: T,
+        dropped: bool,
+        budget: &Budget,
+        size: usize,
+    ) -> Result<(), (T, Refusal)> {
+        let (room, depth) = (self.room(), self.depth());
+        if room <= depth {
+            let [own, ..] = &mut self.shelves;
+            if self.class.limit <= depth {
+                own.count_return(dropped);
+                self.class.count(Reason::Discarded, 1);
+                return Err((item, Refusal::Full));
+            }
+            // More lies idle than there is room for only while the bucket is being emptied.
+            let needed = depth.saturating_sub(room).saturating_add(1);
+            let wanted = self.class.limit.saturating_sub(room);
+            let granted = budget.grant_room(needed, wanted, size);
+            if granted == 0 {
+                return Err((item, Refusal::NoRoom));
+            }
+            own.room = own.room.saturating_add(granted);
         }
-        own.count_return(dropped);
-        self.class.discarded = self.class.discarded.wrapping_add(1);
-        Some(item)
+        self.deal_out_room();
+        let [own, ..] = &mut self.shelves;
+        own.take_back(item, dropped);
+        Ok(())
     }
 
-    /// Deals out anew what the class may still keep: half and more to this thread, the rest to the
+    /// Deals out anew the room that nothing lies in: half and more to this thread, the rest to the
     /// other shelves, so that they do not have to come here at once.
-    fn make_room(&mut self) {
-        let free = self.class.limit.saturating_sub(self.depth());
+    fn deal_out_room(&mut self) {
+        let free = self.room().saturating_sub(self.depth());
         let [own, others @ ..] = &mut self.shelves;
         let share = free / (2 * SHELVES);
         let mut rest = free;
@@ -205,6 +318,29 @@ impl<T> Whole<'_, T> {
             rest = rest.saturating_sub(share);
         }
         own.room = own.depth().saturating_add(rest);
+    }
+
+    fn evict(&mut self, count: usize, cold: bool, reason: Reason) -> Evicted<T> {
+        let room = self.room();
+        let mut items = Batch::default();
+        let mut evicted = 0_usize;
+        for shelf in &mut self.shelves {
+            let left = count.saturating_sub(evicted);
+            let left = if cold { left.min(shelf.cold()) } else { left };
+            evicted = evicted.saturating_add(shelf.evict(left, &mut items));
+        }
+        self.class.count(reason, evicted as u64);
+        Evicted {
+            items,
+            count: evicted,
+            room: room.saturating_sub(self.room()),
+        }
+    }
+
+    /// How many the shelves may keep.
+    fn room(&self) -> usize {
+        let rooms = self.shelves.iter().map(|shelf| shelf.room);
+        rooms.fold(0, usize::saturating_add)
     }
 
     fn depth(&self) -> usize {
@@ -218,7 +354,7 @@ impl<T> Whole<'_, T> {
     }
 
     fn freed(&self) -> u64 {
-        self.class.discarded.wrapping_add(self.class.closed)
+        self.class.freed.iter().copied().fold(0, u64::wrapping_add)
     }
 
     /// What came back and was not freed is idle, unless it went out again: so hits need no counter.
@@ -240,6 +376,7 @@ mod tests {
     use std::thread;
 
     use super::*;
+    use crate::config::Config;
 
     /// On a thread of its own, which has a shelf of its own unless it is one of many.
     fn elsewhere<R: Send>(work: impl FnOnce() -> R + Send) -> R {
@@ -250,9 +387,21 @@ mod tests {
         bucket.pop().map_or_else(|| bucket.pop_any(), Ok)
     }
 
+    /// A budget that is no bound here.
+    fn budget() -> Budget {
+        Budget::new(&Config::DEFAULT)
+    }
+
+    fn push<T>(bucket: &Bucket<T>, item: T, dropped: bool) -> Option<T> {
+        let item = bucket.push(item, dropped)?;
+        let (item, refusal) = bucket.push_any(item, dropped, &budget()).err()?;
+        assert_eq!(refusal, Refusal::Full);
+        Some(item)
+    }
+
     /// Whether there is room or not.
     fn give<T>(bucket: &Bucket<T>, item: T) {
-        let _ = bucket.push(item, false);
+        let _ = push(bucket, item, false);
     }
 
     /// No shelf keeps more than it may, and all of them may keep no more than the class.
@@ -270,9 +419,9 @@ mod tests {
         let bucket = Bucket::new(8, 2).unwrap();
         assert!(pop(&bucket).is_err());
         for item in 1..=2 {
-            assert_eq!(bucket.push(item, false), None);
+            assert_eq!(push(&bucket, item, false), None);
         }
-        assert_eq!(bucket.push(3, true), Some(3));
+        assert_eq!(push(&bucket, 3, true), Some(3));
         assert_eq!((pop(&bucket).unwrap(), pop(&bucket).unwrap()), (2, 1));
         let (stats, dropped) = bucket.stats();
         assert_eq!((stats.hits, stats.misses, stats.depth), (2, 1, 0));
@@ -282,7 +431,7 @@ mod tests {
     #[test]
     fn a_limit_of_nothing_keeps_nothing() {
         let bucket = Bucket::new(8, 0).unwrap();
-        assert_eq!(bucket.push(1, false), Some(1));
+        assert_eq!(push(&bucket, 1, false), Some(1));
         assert_eq!(bucket.stats().0.discarded, 1);
     }
 
@@ -291,9 +440,9 @@ mod tests {
         for limit in [1, 2, 3, 5, 16, 100] {
             let bucket = Bucket::new(8, limit).unwrap();
             for item in 0..limit {
-                assert_eq!(bucket.push(item, false), None, "{limit}");
+                assert_eq!(push(&bucket, item, false), None, "{limit}");
             }
-            assert_eq!(bucket.push(limit, false), Some(limit));
+            assert_eq!(push(&bucket, limit, false), Some(limit));
             let popped: Vec<_> = (0..limit).map(|_| pop(&bucket).unwrap()).collect();
             assert!(popped.is_sorted_by(|a, b| a > b), "{popped:?}");
             assert!(pop(&bucket).is_err());
@@ -316,9 +465,9 @@ mod tests {
     fn a_full_shelf_leaves_no_room_on_the_others() {
         for limit in [0, 1, 7, 16, 100] {
             let bucket = Bucket::new(8, limit).unwrap();
-            (0..limit).for_each(|item| assert_eq!(bucket.push(item, false), None));
+            (0..limit).for_each(|item| assert_eq!(push(&bucket, item, false), None));
             for _ in 0..2 * SHELVES {
-                elsewhere(|| assert_eq!(bucket.push(0, false), Some(0)));
+                elsewhere(|| assert_eq!(push(&bucket, 0, false), Some(0)));
             }
             check(&bucket);
         }
@@ -380,7 +529,7 @@ mod tests {
         let bucket = Bucket::new(8, 3).unwrap();
         for round in 0..3 {
             assert_eq!(pop(&bucket).is_err(), round == 0);
-            assert_eq!(bucket.push(0, false), None);
+            assert_eq!(push(&bucket, 0, false), None);
         }
         assert_eq!(bucket.stats().0.peak_outstanding, 1);
         drop((pop(&bucket), pop(&bucket)));
@@ -391,19 +540,80 @@ mod tests {
     }
 
     #[test]
-    fn closed_it_hands_out_everything_and_keeps_no_more() {
-        let bucket = Bucket::new(8, 4).unwrap();
-        assert_eq!(bucket.push(1, false), None);
-        elsewhere(|| assert_eq!(bucket.push(2, false), None));
-        let item = pop(&bucket).unwrap();
-        give(&bucket, item);
+    fn emptied_it_hands_out_all_and_every_return_has_to_ask_for_room() {
+        let bucket = Bucket::new(8, 40).unwrap();
+        (0..20).for_each(|item| give(&bucket, item));
+        elsewhere(|| (20..40).for_each(|item| give(&bucket, item)));
         let before = bucket.stats().0;
-        let mut closed: Vec<_> = bucket.close().collect();
-        closed.sort_unstable();
-        assert_eq!(closed, [1, 2]);
-        assert_eq!(bucket.stats().0, BucketStats { depth: 0, ..before });
-        assert_eq!(bucket.push(3, false), Some(3));
-        assert!(pop(&bucket).is_err());
+        let (mut items, mut room) = (Vec::new(), 0);
+        loop {
+            let evicted = bucket.empty(Reason::Closed);
+            room += evicted.room;
+            if evicted.count == 0 {
+                break;
+            }
+            items.extend(evicted.items.into_iter().flatten());
+        }
+        items.sort_unstable();
+        assert!(items.into_iter().eq(0..40));
+        assert_eq!(room, 40);
+        let emptied = BucketStats {
+            depth: 0,
+            closed: 40,
+            ..before
+        };
+        assert_eq!(bucket.stats().0, emptied);
+        assert_eq!(bucket.push(1, false), Some(1));
+        let closed = budget();
+        closed.close();
+        let refused = bucket.push_any(1, false, &closed);
+        assert_eq!(refused, Err((1, Refusal::NoRoom)));
+        assert_eq!(bucket.stats().0, emptied, "not counted yet");
+        bucket.count_return(true, Some(Reason::Closed));
+        let stats = bucket.stats();
+        assert_eq!((stats.0.returned, stats.0.closed, stats.1), (41, 41, 1));
+    }
+
+    #[test]
+    fn the_oldest_are_evicted_with_the_room_they_lay_in() {
+        let bucket = Bucket::new(8, 16).unwrap();
+        (0..12).for_each(|item| give(&bucket, item));
+        let room = bucket.lock().room();
+        let evicted = bucket.evict(3, false, Reason::Trimmed);
+        assert_eq!((evicted.count, evicted.room), (3, 3));
+        assert!(evicted.items.into_iter().flatten().eq(0..3));
+        assert_eq!(bucket.lock().room(), room - 3);
+        assert_eq!((bucket.depth(), bucket.stats().0.trimmed), (9, 3));
+        check(&bucket);
+    }
+
+    #[test]
+    fn cold_is_what_nobody_needed_since_it_was_cooled() {
+        let bucket = Bucket::new(8, 16).unwrap();
+        (0..6).for_each(|item| give(&bucket, item));
+        let cold = || bucket.evict(usize::MAX, true, Reason::Decayed);
+        assert_eq!(cold().count, 0, "they came home just now");
+        bucket.cool();
+        let busy: Vec<_> = (0..4).map(|_| pop(&bucket).unwrap()).collect();
+        busy.into_iter().rev().for_each(|item| give(&bucket, item));
+        assert!(cold().items.into_iter().flatten().eq(0..2));
+        assert_eq!(cold().count, 0);
+        bucket.cool();
+        assert!(
+            cold().items.into_iter().flatten().eq(2..6),
+            "the newest, too"
+        );
+        assert_eq!((bucket.stats().0.decayed, bucket.depth()), (6, 0));
+    }
+
+    #[test]
+    fn room_that_nothing_lies_in_can_be_taken_back() {
+        let bucket = Bucket::new(8, 16).unwrap();
+        (0..4).for_each(|item| give(&bucket, item));
+        assert_eq!(bucket.give_up_room(3), 3);
+        assert_eq!(bucket.give_up_room(100), 9);
+        assert_eq!((bucket.give_up_room(1), bucket.depth()), (0, 4));
+        check(&bucket);
     }
 
     #[test]
@@ -428,7 +638,7 @@ mod tests {
                     begin.wait();
                     for i in 0..10_000 {
                         let item = pop(&bucket).unwrap_or(i);
-                        let _ = bucket.push(item, i % 2 == 0);
+                        let _ = push(&bucket, item, i % 2 == 0);
                     }
                 });
             }

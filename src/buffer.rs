@@ -1,15 +1,19 @@
 //! A buffer on loan. Its `Drop` is the only way home.
 
 use std::fmt;
-use std::mem;
+use std::hint;
 use std::ops::{Deref, DerefMut};
+#[cfg(feature = "python")]
+use std::ptr;
 
+use crate::config::Zero;
 use crate::pool::Pool;
+use crate::storage::Storage;
 
 /// Bytes on loan from a [`Pool`]: dereferences to a slice of exactly the length asked
 /// for, and goes home when it is dropped.
 ///
-/// Fresh memory is zeroed; reused memory holds old bytes. `P` is how it holds its pool: by reference
+/// Fresh memory is zeroed; reused memory holds old bytes, unless the pool is told to [`Zero`] it. `P` is how it holds its pool: by reference
 /// ([`acquire`](Pool::acquire)) or with a share of it ([`acquire_owned`](Pool::acquire_owned)).
 ///
 /// ```compile_fail,E0505
@@ -20,8 +24,8 @@ use crate::pool::Pool;
 /// println!("{bytes:?}"); // use after release does not compile
 /// ```
 pub struct Buffer<P: Deref<Target = Pool>> {
-    /// As long as the size class's capacity; empty while `detach`ed.
-    storage: Box<[u8]>,
+    /// As long as the size class's capacity. `None` only while this is dropped.
+    storage: Option<Storage>,
     len: usize,
     pool: P,
     dropped: bool,
@@ -29,27 +33,50 @@ pub struct Buffer<P: Deref<Target = Pool>> {
 
 impl<P: Deref<Target = Pool>> Buffer<P> {
     #[inline]
-    pub(crate) fn new(storage: Box<[u8]>, len: usize, pool: P) -> Self {
+    pub(crate) fn new(storage: Storage, len: usize, pool: P) -> Self {
         Self {
-            storage,
+            storage: Some(storage),
             len,
             pool,
             dropped: false,
         }
     }
-}
 
-/// For the Python lease, which must own the memory by raw pointer while others see it.
-#[cfg(feature = "python")]
-impl<P: Deref<Target = Pool>> Buffer<P> {
-    /// Takes the storage out; `attach` must put the same box back before the drop.
-    pub(crate) fn detach(&mut self) -> Box<[u8]> {
-        mem::take(&mut self.storage)
+    /// Zeroes what the user sees of it.
+    #[cold]
+    pub(crate) fn zero(&mut self) {
+        self.fill(0);
     }
 
-    /// Puts back what `detach` took.
-    pub(crate) fn attach(&mut self, storage: Box<[u8]>) {
-        self.storage = storage;
+    /// Whether it has the user's bytes, which the pool is not to get.
+    #[inline]
+    pub(crate) fn is_to_be_wiped(&self) -> bool {
+        self.pool.config.zero == Zero::Release
+    }
+
+    /// Zeroes what the user saw of it, which nobody sees after that. Nothing else was written to.
+    #[cold]
+    pub(crate) fn wipe(&mut self) {
+        self.fill(0);
+        self.len = 0;
+        // Not even a compiler that sees the memory freed next may leave this out.
+        hint::black_box(&mut self.storage);
+    }
+}
+
+/// For the Python lease, which shares the bytes by raw pointer with those who see them.
+#[cfg(feature = "python")]
+impl<P: Deref<Target = Pool>> Buffer<P> {
+    /// Where the bytes are, as long as this lives, wherever it is moved. As long as others may use
+    /// the pointer, nobody may touch the bytes through this.
+    pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
+        let storage = self.storage.as_mut();
+        storage.map_or(ptr::null_mut(), Storage::as_mut_ptr)
+    }
+
+    /// The bytes that were asked for.
+    pub(crate) fn len(&self) -> usize {
+        self.len
     }
 
     /// Has this drop counted as one without a release.
@@ -66,8 +93,12 @@ impl<P: Deref<Target = Pool>> Buffer<P> {
 impl<P: Deref<Target = Pool>> Drop for Buffer<P> {
     #[inline]
     fn drop(&mut self) {
-        self.pool
-            .give_back(mem::take(&mut self.storage), self.dropped);
+        if self.is_to_be_wiped() {
+            self.wipe();
+        }
+        if let Some(storage) = self.storage.take() {
+            self.pool.give_back(storage, self.dropped);
+        }
     }
 }
 
@@ -76,14 +107,16 @@ impl<P: Deref<Target = Pool>> Deref for Buffer<P> {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        self.storage.get(..self.len).unwrap_or_default()
+        let storage = self.storage.as_deref().unwrap_or_default();
+        storage.get(..self.len).unwrap_or_default()
     }
 }
 
 impl<P: Deref<Target = Pool>> DerefMut for Buffer<P> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        self.storage.get_mut(..self.len).unwrap_or_default()
+        let storage = self.storage.as_deref_mut().unwrap_or_default();
+        storage.get_mut(..self.len).unwrap_or_default()
     }
 }
 
@@ -115,7 +148,8 @@ mod tests {
     use std::thread;
 
     use super::Buffer;
-    use crate::pool::{Config, Pool};
+    use crate::config::Config;
+    use crate::pool::Pool;
 
     /// Takes another buffer while the thread's locals are being torn down.
     struct Last(Arc<Pool>, Option<Buffer<Arc<Pool>>>);

@@ -35,4 +35,35 @@ pub enum Error {
         /// What was asked of the system, in bytes.
         requested: usize,
     },
+    /// The budget is used up, or others wait for it already.
+    #[error(
+        "a buffer of {requested} bytes does not fit in the budget now: {used} of {max_bytes} bytes (max_bytes) \
+         are taken, and {waiting} requests wait"
+    )]
+    Exhausted {
+        /// What the buffer takes, in bytes.
+        requested: usize,
+        /// What is taken, in bytes.
+        used: usize,
+        /// The budget, in bytes.
+        max_bytes: usize,
+        /// How many requests wait.
+        waiting: usize,
+    },
+    /// The budget can never hold this.
+    #[error(
+        "a buffer of {requested} bytes is more than the whole budget of {max_bytes} bytes (max_bytes)"
+    )]
+    AboveBudget {
+        /// What the buffer takes, in bytes.
+        requested: usize,
+        /// The budget, in bytes.
+        max_bytes: usize,
+    },
+    /// The pool is closed.
+    #[error("the pool is closed: it lends no more bytes ({requested} were asked for)")]
+    Closed {
+        /// What was asked, in bytes.
+        requested: usize,
+    },
 }

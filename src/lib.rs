@@ -57,19 +57,25 @@
 )]
 
 mod bucket;
+mod budget;
 mod buffer;
+mod config;
 mod error;
+mod idle;
 mod pool;
 #[cfg(feature = "python")]
 mod python;
+mod queue;
 mod shelf;
 mod size_class;
 mod stats;
+mod storage;
 mod sync;
 
 pub use buffer::Buffer;
+pub use config::{Config, Zero};
 pub use error::Error;
-pub use pool::{Config, Pool};
+pub use pool::Pool;
 pub use stats::{BucketStats, Stats};
 
 /// Runs the README's Rust examples with the doctests.

@@ -1,78 +1,31 @@
-//! The pool and its configuration: acquire, give back, stats.
+//! The pool: acquire, give back, stats. `idle.rs` has what frees idle memory, `queue.rs` who waits for some.
 
 use std::ops::Deref;
 
-use crate::bucket::Bucket;
+use crate::bucket::{Bucket, Refusal};
+use crate::budget::Budget;
 use crate::buffer::Buffer;
+use crate::config::{Config, Zero};
 use crate::error::Error;
+use crate::idle::Interval;
 use crate::size_class::SizeClasses;
-use crate::stats::{Counter, Stats, Transient};
+use crate::stats::{Counter, Reason, Stats, Transient};
+use crate::storage::Storage;
 use crate::sync::Arc;
-
-/// A `max_size` of this many bytes is a mistake, not a wish.
-const MAX_SIZE_LIMIT: u64 = 1 << 40;
 
 /// The most bytes one object can have in Rust, and in Python.
 const LARGEST_REQUEST: usize = isize::MAX.unsigned_abs();
-
-/// How a [`Pool`] is laid out. At rest it holds at most `max_buffers` buffers of every size class:
-/// `2 * max_size * max_buffers` bytes if `max_size` is a power of two, else up to half as much again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// The smallest size class in bytes, rounded up to a power of two. Smaller requests get one of these.
-    pub min_size: usize,
-    /// The largest size that is pooled, in bytes. Larger requests are served and never kept.
-    pub max_size: usize,
-    /// How many idle buffers a size class keeps; 0 keeps none.
-    pub max_buffers: usize,
-}
-
-impl Config {
-    /// What [`Config::default`] returns: a page to 16 MiB, 16 buffers a class.
-    pub const DEFAULT: Self = Self {
-        min_size: 4 << 10,
-        max_size: 16 << 20,
-        max_buffers: 16,
-    };
-
-    /// What a null pool reports: everything is above its `max_size`.
-    pub(crate) const NULL: Self = Self {
-        min_size: 0,
-        max_size: 0,
-        max_buffers: 0,
-    };
-
-    fn check(&self) -> Result<(), Error> {
-        let Self {
-            min_size, max_size, ..
-        } = *self;
-        if max_size as u64 >= MAX_SIZE_LIMIT {
-            return Err(Error::MaxSizeTooLarge {
-                max_size,
-                limit: MAX_SIZE_LIMIT,
-            });
-        }
-        if min_size > max_size {
-            return Err(Error::MinSizeAboveMaxSize { min_size, max_size });
-        }
-        Ok(())
-    }
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self::DEFAULT
-    }
-}
 
 /// A pool of byte buffers in power-of-two size classes.
 ///
 /// Shared by reference or in an [`Arc`](std::sync::Arc): every method takes `&self`.
 #[derive(Debug)]
 pub struct Pool {
-    config: Config,
+    pub(crate) config: Config,
     classes: SizeClasses,
-    buckets: Vec<Bucket<Box<[u8]>>>,
+    pub(crate) buckets: Vec<Bucket<Storage>>,
+    pub(crate) budget: Budget,
+    pub(crate) decay: Interval,
     transient: Transient,
     deferred: Counter,
 }
@@ -85,7 +38,18 @@ impl Pool {
     /// `max_buffers` buffers a class.
     pub fn new(config: Config) -> Result<Self, Error> {
         config.check()?;
-        Self::build(config)
+        let classes = SizeClasses::new(config.min_size, config.max_size);
+        let mut buckets = Vec::new();
+        let count = classes.capacities().count();
+        buckets
+            .try_reserve_exact(count)
+            .map_err(|_| Error::OutOfMemory {
+                requested: count.saturating_mul(size_of::<Bucket<Storage>>()),
+            })?;
+        for size in classes.capacities() {
+            buckets.push(Bucket::new(size, config.max_buffers)?);
+        }
+        Ok(Self::with_buckets(config, buckets))
     }
 
     /// A pool that pools nothing: every request is allocated, every drop frees. It counts and refuses
@@ -95,26 +59,26 @@ impl Pool {
         Self::with_buckets(Config::NULL, Vec::new())
     }
 
-    fn build(config: Config) -> Result<Self, Error> {
-        let classes = SizeClasses::new(config.min_size, config.max_size);
-        let mut buckets = Vec::new();
-        let count = classes.capacities().count();
-        buckets
-            .try_reserve_exact(count)
-            .map_err(|_| Error::OutOfMemory {
-                requested: count.saturating_mul(size_of::<Bucket<Box<[u8]>>>()),
-            })?;
-        for size in classes.capacities() {
-            buckets.push(Bucket::new(size, config.max_buffers)?);
-        }
-        Ok(Self::with_buckets(config, buckets))
+    /// A null pool with the budget of the pool that it stands in for.
+    #[cfg(feature = "python")]
+    pub(crate) fn null_for(config: &Config) -> Self {
+        let max_bytes = config.max_bytes;
+        Self::with_buckets(
+            Config {
+                max_bytes,
+                ..Config::NULL
+            },
+            Vec::new(),
+        )
     }
 
-    fn with_buckets(config: Config, buckets: Vec<Bucket<Box<[u8]>>>) -> Self {
+    fn with_buckets(config: Config, buckets: Vec<Bucket<Storage>>) -> Self {
         Self {
             config,
             classes: SizeClasses::new(config.min_size, config.max_size),
             buckets,
+            budget: Budget::new(&config),
+            decay: Interval::default(),
             transient: Transient::default(),
             deferred: Counter::default(),
         }
@@ -125,10 +89,11 @@ impl Pool {
     /// like any other.
     ///
     /// # Errors
-    /// More bytes than the platform can address, or than the system has.
+    /// More bytes than the platform can address, or than the system has; a budget (`max_bytes`) that
+    /// is used up, or waited for; a closed pool.
     #[inline]
     pub fn acquire(&self, n: usize) -> Result<Buffer<&Self>, Error> {
-        Self::lend(self, n)
+        Self::lend(self, n, Buffer::zero)
     }
 
     /// The same, for a buffer that goes into a task, another thread, or a struct: it keeps the pool
@@ -138,28 +103,10 @@ impl Pool {
     /// As [`acquire`](Self::acquire).
     #[inline]
     pub fn acquire_owned(pool: &Arc<Self>, n: usize) -> Result<Buffer<Arc<Self>>, Error> {
-        Self::lend(Arc::clone(pool), n)
+        Self::lend(Arc::clone(pool), n, Buffer::zero)
     }
 
-    /// Lends to whoever holds the pool by such a pointer.
-    #[inline]
-    pub(crate) fn lend<P: Deref<Target = Self>>(pool: P, n: usize) -> Result<Buffer<P>, Error> {
-        let bucket = pool.bucket(n);
-        let storage = match bucket.and_then(Bucket::pop) {
-            Some(storage) => storage,
-            None => pool.take_any(bucket, n)?,
-        };
-        Ok(Buffer::new(storage, n, pool))
-    }
-
-    /// Frees what is idle, and from now on keeps nothing. Buffers that are out stay valid.
-    pub fn close(&self) {
-        for bucket in &self.buckets {
-            bucket.close().for_each(drop);
-        }
-    }
-
-    /// How the pool was configured; all zero for the null pool.
+    /// How the pool was configured; sizes are zero for the null pool.
     #[must_use]
     pub fn config(&self) -> Config {
         self.config
@@ -195,27 +142,81 @@ impl Pool {
 
 /// The way of a buffer.
 impl Pool {
+    /// Lends to whoever holds the pool by such a pointer. `zero` is called if old bytes have to go.
+    #[inline]
+    pub(crate) fn lend<P: Deref<Target = Self>>(
+        pool: P,
+        n: usize,
+        zero: impl FnOnce(&mut Buffer<P>),
+    ) -> Result<Buffer<P>, Error> {
+        let bucket = pool.bucket(n);
+        let (storage, reused) = match bucket.and_then(Bucket::pop) {
+            Some(storage) => (storage, true),
+            None => pool.take_any(bucket, n)?,
+        };
+        Ok(Self::lend_storage(pool, n, storage, reused, zero))
+    }
+
+    #[inline]
+    pub(crate) fn lend_storage<P: Deref<Target = Self>>(
+        pool: P,
+        n: usize,
+        storage: Storage,
+        reused: bool,
+        zero: impl FnOnce(&mut Buffer<P>),
+    ) -> Buffer<P> {
+        let has_to_be_zeroed = reused && pool.config.zero == Zero::Allocate;
+        let mut buffer = Buffer::new(storage, n, pool);
+        if has_to_be_zeroed {
+            zero(&mut buffer);
+        }
+        buffer
+    }
+
     /// The bucket that serves `n` bytes; `None` for a transient request.
     #[inline]
-    fn bucket(&self, n: usize) -> Option<&Bucket<Box<[u8]>>> {
+    pub(crate) fn bucket(&self, n: usize) -> Option<&Bucket<Storage>> {
         self.buckets.get(self.classes.class_of(n)?)
     }
 
-    /// For when this thread's shelf has nothing.
+    /// For when this thread's shelf has nothing. Says whether the memory was used before.
     #[cold]
-    fn take_any(&self, bucket: Option<&Bucket<Box<[u8]>>>, n: usize) -> Result<Box<[u8]>, Error> {
-        if let Some(bucket) = bucket {
-            return bucket
-                .pop_any()
-                .or_else(|miss| allocate(bucket.size()).inspect_err(|_| bucket.undo(&miss)));
+    fn take_any(
+        &self,
+        bucket: Option<&Bucket<Storage>>,
+        n: usize,
+    ) -> Result<(Storage, bool), Error> {
+        if self.budget.is_closed() {
+            return Err(Error::Closed { requested: n });
         }
-        if n > LARGEST_REQUEST {
-            return Err(Error::TooLarge {
-                requested: n,
-                limit: LARGEST_REQUEST,
-            });
-        }
-        let storage = allocate(n)?;
+        let Some(bucket) = bucket else {
+            check_transient(n)?;
+            self.reserve(n)?;
+            return Ok((self.transient(n)?, false));
+        };
+        bucket
+            .pop_any()
+            .map(|storage| (storage, true))
+            .or_else(|miss| {
+                let fresh = self.reserve(bucket.size());
+                let fresh = fresh.and_then(|()| self.allocate(bucket.size()));
+                let fresh = fresh.inspect_err(|_| bucket.undo(&miss));
+                Ok((fresh?, false))
+            })
+    }
+
+    /// Fresh memory, whose bytes are reserved.
+    pub(crate) fn allocate(&self, size: usize) -> Result<Storage, Error> {
+        let fresh = if self.buckets.is_empty() {
+            Storage::plain(size)
+        } else {
+            Storage::new(size)
+        };
+        fresh.inspect_err(|_| self.budget.release(size))
+    }
+
+    pub(crate) fn transient(&self, n: usize) -> Result<Storage, Error> {
+        let storage = self.allocate(n)?;
         self.transient.served.count();
         self.transient.outstanding.add(1);
         self.transient.outstanding_bytes.add(n as u64);
@@ -224,21 +225,78 @@ impl Pool {
 
     /// The end of a loan. `dropped`: nobody released it.
     #[inline]
-    pub(crate) fn give_back(&self, storage: Box<[u8]>, dropped: bool) {
+    pub(crate) fn give_back(&self, storage: Storage, dropped: bool) {
         match self.bucket(storage.len()) {
-            // What the bucket hands back is freed here, when its locks are gone.
-            Some(bucket) => drop(bucket.push(storage, dropped)),
-            None => self.count_transient_return(storage.len(), dropped),
+            Some(bucket) => {
+                if let Some(storage) = bucket.push(storage, dropped) {
+                    self.keep_any(bucket, storage, dropped);
+                }
+            }
+            None => self.free_transient(storage, dropped),
+        }
+    }
+
+    /// For when this thread's shelf has no room.
+    #[cold]
+    #[inline(never)]
+    fn keep_any(&self, bucket: &Bucket<Storage>, storage: Storage, dropped: bool) {
+        let Err((storage, refusal)) = bucket.push_any(storage, dropped, &self.budget) else {
+            return;
+        };
+        let storage = match refusal {
+            Refusal::Full => storage,
+            Refusal::NoRoom => match self.place(bucket, storage, dropped) {
+                Some(storage) => storage,
+                None => return,
+            },
+        };
+        drop(storage);
+        self.budget.release(bucket.size());
+    }
+
+    /// Somebody waits for it, or others make room for it, or it is handed out again, to be freed.
+    fn place(&self, bucket: &Bucket<Storage>, storage: Storage, dropped: bool) -> Option<Storage> {
+        let storage = match self.budget.hand_over(storage) {
+            Ok(wake) => {
+                bucket.count_return(dropped, None);
+                if let Some(wake) = wake {
+                    wake();
+                }
+                return None;
+            }
+            Err(storage) => storage,
+        };
+        let reason = if self.budget.is_closed() {
+            Reason::Closed
+        } else {
+            Reason::Capped
+        };
+        if !self.make_room(bucket.size()) {
+            bucket.count_return(dropped, Some(reason));
+            return Some(storage);
+        }
+        match bucket.push_any(storage, dropped, &self.budget) {
+            Ok(()) => None,
+            Err((storage, Refusal::Full)) => Some(storage),
+            Err((storage, Refusal::NoRoom)) => {
+                // Another thread was faster.
+                bucket.count_return(dropped, Some(reason));
+                Some(storage)
+            }
         }
     }
 
     #[cold]
-    fn count_transient_return(&self, size: usize, dropped: bool) {
+    #[inline(never)]
+    fn free_transient(&self, storage: Storage, dropped: bool) {
+        let size = storage.len();
+        drop(storage);
         self.transient.outstanding.sub(1);
         self.transient.outstanding_bytes.sub(size as u64);
         if dropped {
             self.transient.dropped.count();
         }
+        self.budget.release(size);
     }
 
     #[cfg(feature = "python")]
@@ -247,11 +305,14 @@ impl Pool {
     }
 }
 
-/// Zeroed by the system where it can be (large blocks are fresh pages), and an error where `vec!`
-/// would abort the process.
-fn allocate(size: usize) -> Result<Box<[u8]>, Error> {
-    bytemuck::allocation::try_zeroed_slice_box(size)
-        .map_err(|()| Error::OutOfMemory { requested: size })
+fn check_transient(n: usize) -> Result<(), Error> {
+    if n > LARGEST_REQUEST {
+        return Err(Error::TooLarge {
+            requested: n,
+            limit: LARGEST_REQUEST,
+        });
+    }
+    Ok(())
 }
 
 #[cfg(all(test, not(loom)))]
@@ -263,6 +324,7 @@ mod tests {
             min_size,
             max_size,
             max_buffers,
+            ..Config::DEFAULT
         })
         .unwrap()
     }
@@ -339,45 +401,6 @@ mod tests {
     }
 
     #[test]
-    fn configurations_that_make_no_sense_are_refused() {
-        let config = |min_size, max_size| Config {
-            min_size,
-            max_size,
-            ..Config::DEFAULT
-        };
-        assert_eq!(
-            Pool::new(config(65, 64)).unwrap_err(),
-            Error::MinSizeAboveMaxSize {
-                min_size: 65,
-                max_size: 64
-            }
-        );
-        let (max_size, limit) = (1 << 40, MAX_SIZE_LIMIT);
-        assert_eq!(
-            Pool::new(config(1, 1 << 40)).unwrap_err(),
-            Error::MaxSizeTooLarge { max_size, limit }
-        );
-        assert!(Pool::new(config(1, (1 << 40) - 1)).is_ok());
-        assert!(Pool::new(config(64, 64)).is_ok());
-        assert!(
-            Pool::new(Config {
-                max_buffers: usize::MAX,
-                ..Config::DEFAULT
-            })
-            .is_err()
-        );
-    }
-
-    #[test]
-    fn the_defaults_are_a_page_to_sixteen_mebibytes() {
-        let config = Pool::new(Config::default()).unwrap().config();
-        assert_eq!(
-            (config.min_size, config.max_size, config.max_buffers),
-            (4096, 16_777_216, 16)
-        );
-    }
-
-    #[test]
     fn closed_it_keeps_nothing_and_leaves_what_is_out() {
         let pool = pool(16, 64, 2);
         let mut out = pool.acquire(64).unwrap();
@@ -388,7 +411,15 @@ mod tests {
         assert_eq!(&out[..], [1; 64]);
         drop(out);
         let bucket = &pool.stats().buckets[0];
-        assert_eq!((bucket.depth, bucket.discarded), (0, 1));
+        assert_eq!((bucket.depth, bucket.closed), (0, 2));
+        assert_eq!(
+            pool.acquire(64).unwrap_err(),
+            Error::Closed { requested: 64 }
+        );
+        assert_eq!(
+            pool.acquire(65).unwrap_err(),
+            Error::Closed { requested: 65 }
+        );
     }
 
     #[test]

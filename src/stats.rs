@@ -45,6 +45,14 @@ pub struct BucketStats {
     pub returned: u64,
     /// Buffers that came home to a full bucket and were freed.
     pub discarded: u64,
+    /// Buffers that were freed because the whole pool may keep or hold no more bytes.
+    pub capped: u64,
+    /// Idle buffers that [`Pool::trim`](crate::Pool::trim) freed.
+    pub trimmed: u64,
+    /// Idle buffers that [`Pool::decay`](crate::Pool::decay) freed.
+    pub decayed: u64,
+    /// Buffers that were idle when the pool was closed, or came home after that, and were freed.
+    pub closed: u64,
     /// Buffers waiting in the bucket.
     pub depth: usize,
     /// The most of its buffers that were ever out at once.
@@ -78,7 +86,36 @@ impl Stats {
     }
 }
 
+/// Why a pooled buffer was freed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reason {
+    Discarded,
+    Capped,
+    Trimmed,
+    Decayed,
+    Closed,
+}
+
+impl Reason {
+    pub(crate) const COUNT: usize = 5;
+}
+
 impl BucketStats {
+    /// Buffers that were freed, for whatever reason.
+    #[must_use]
+    pub fn freed(&self) -> u64 {
+        let Self {
+            discarded,
+            capped,
+            trimmed,
+            decayed,
+            closed,
+            ..
+        } = self;
+        let freed = [discarded, capped, trimmed, decayed, closed];
+        freed.into_iter().fold(0, |sum, n| sum.saturating_add(*n))
+    }
+
     /// Buffers that are out now: `hits + misses - returned`.
     #[must_use]
     pub fn outstanding(&self) -> u64 {

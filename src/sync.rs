@@ -9,7 +9,7 @@ mod imp {
     pub(crate) use std::sync::atomic::AtomicBool;
     pub(crate) use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
     use std::thread;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use spin::mutex::{SpinMutex, SpinMutexGuard};
 
@@ -55,6 +55,34 @@ mod imp {
                     return guard;
                 }
             }
+        }
+    }
+
+    /// Has the thread that made it sleep until another one wakes it.
+    pub(crate) struct Parker(thread::Thread);
+
+    impl Default for Parker {
+        fn default() -> Self {
+            Self(thread::current())
+        }
+    }
+
+    impl Parker {
+        pub(crate) fn waker(&self) -> Box<dyn FnOnce() + Send> {
+            let thread = self.0.clone();
+            Box::new(move || thread.unpark())
+        }
+
+        /// Sleeps, or not: whoever calls this looks for himself what happened. Says whether there was
+        /// time left. Without a deadline there always is.
+        pub(crate) fn park(&self, deadline: Option<Instant>) -> bool {
+            let Some(deadline) = deadline else {
+                thread::park();
+                return true;
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            thread::park_timeout(left);
+            !left.is_zero()
         }
     }
 
@@ -146,6 +174,25 @@ mod imp {
         }
     }
 
+    /// The real one's, whose time is never over, and who once awake stays so. (loom forgets that a thread
+    /// was unparked when that thread yields before it parks.)
+    #[derive(Default)]
+    pub(crate) struct Parker(Arc<AtomicBool>);
+
+    impl Parker {
+        pub(crate) fn waker(&self) -> Box<dyn FnOnce() + Send> {
+            let awake = Arc::clone(&self.0);
+            Box::new(move || awake.store(true, Ordering::Release))
+        }
+
+        pub(crate) fn park(&self, _deadline: Option<std::time::Instant>) -> bool {
+            while !self.0.load(Ordering::Acquire) {
+                thread::yield_now();
+            }
+            true
+        }
+    }
+
     loom::lazy_static! {
         static ref NEXT: AtomicUsize = AtomicUsize::new(0);
     }
@@ -161,4 +208,4 @@ mod imp {
 
 #[cfg(feature = "python")]
 pub(crate) use imp::AtomicBool;
-pub(crate) use imp::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, thread_index};
+pub(crate) use imp::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, Parker, thread_index};

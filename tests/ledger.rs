@@ -141,6 +141,7 @@ fn every_block_is_freed_once_as_what_it_was_made() {
                     min_size,
                     max_size,
                     max_buffers,
+                    ..Config::DEFAULT
                 },
             );
             prop_assert_eq!(live(), before);

@@ -4,16 +4,24 @@
 #![cfg(loom)]
 
 use std::ops::Deref;
+use std::time::Duration;
 
-use bytepool::{Buffer, Config, Pool, Stats};
+use bytepool::{Buffer, Config, Error, Pool, Stats};
 use loom::sync::Arc;
 use loom::thread;
 
 fn pool(max_buffers: usize) -> Arc<Pool> {
+    with_budget(max_buffers, None)
+}
+
+fn with_budget(max_buffers: usize, max_bytes: Option<usize>) -> Arc<Pool> {
     let config = Config {
         min_size: 1,
         max_size: 1,
         max_buffers,
+        max_bytes,
+        idle_timeout: Some(Duration::ZERO),
+        ..Config::DEFAULT
     };
     Arc::new(Pool::new(config).unwrap())
 }
@@ -32,7 +40,7 @@ fn check(stats: &Stats, served: u64, out: u64) {
     assert_eq!(bucket.hits + bucket.misses, served);
     assert_eq!(bucket.hits + bucket.misses, bucket.returned + out);
     assert_eq!(
-        bucket.returned - bucket.discarded - bucket.hits,
+        bucket.returned - bucket.freed() - bucket.hits,
         bucket.depth as u64
     );
     assert_eq!(stats.outstanding, out);
@@ -136,11 +144,114 @@ fn a_snapshot_taken_meanwhile_is_consistent_bucket_by_bucket() {
         for bucket in &stats.buckets {
             assert!(bucket.outstanding() <= 1, "{bucket:?}");
             assert_eq!(
-                bucket.returned - bucket.discarded - bucket.hits,
+                bucket.returned - bucket.freed() - bucket.hits,
                 bucket.depth as u64
             );
         }
         assert!(stats.outstanding <= 1);
         other.join().unwrap();
+    });
+}
+
+#[test]
+fn idle_memory_is_freed_while_another_thread_takes_and_returns_it() {
+    for free in [
+        |pool: &Pool| pool.trim(0),
+        |pool: &Pool| pool.decay() + pool.decay(),
+    ] {
+        loom::model(move || {
+            let pool = pool(1);
+            drop(pool.acquire(1).unwrap());
+            let other = {
+                let pool = Arc::clone(&pool);
+                thread::spawn(move || use_up(pool.acquire(1).unwrap(), 1))
+            };
+            free(&pool);
+            other.join().unwrap();
+            check(&pool.stats(), 2, 0);
+            free(&pool);
+            assert_eq!(pool.stats().idle_bytes, 0);
+        });
+    }
+}
+
+#[test]
+fn a_pool_is_closed_while_another_thread_takes_and_returns() {
+    loom::model(|| {
+        let pool = pool(1);
+        let other = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || match pool.acquire(1) {
+                Ok(buffer) => use_up(buffer, 1),
+                Err(error) => assert_eq!(error, Error::Closed { requested: 1 }),
+            })
+        };
+        pool.close();
+        other.join().unwrap();
+        let stats = pool.stats();
+        assert_eq!((stats.idle_bytes, stats.outstanding), (0, 0));
+    });
+}
+
+#[test]
+fn who_waits_is_served_by_who_returns() {
+    loom::model(|| {
+        let pool = with_budget(1, Some(1));
+        let other = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || use_up(pool.acquire_timeout(1, Duration::MAX).unwrap(), 1))
+        };
+        use_up(pool.acquire_timeout(1, Duration::MAX).unwrap(), 2);
+        other.join().unwrap();
+        let stats = pool.stats();
+        check(&stats, 2, 0);
+        assert!(stats.idle_bytes <= 1);
+    });
+}
+
+#[test]
+fn who_waits_is_told_when_the_pool_is_closed() {
+    loom::model(|| {
+        let pool = with_budget(1, Some(1));
+        let held = pool.acquire(1).unwrap();
+        let other = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || {
+                let refused = pool.acquire_timeout(1, Duration::MAX).map(drop);
+                assert_eq!(refused, Err(Error::Closed { requested: 1 }));
+            })
+        };
+        pool.close();
+        other.join().unwrap();
+        drop(held);
+        assert_eq!(pool.stats().idle_bytes, 0);
+    });
+}
+
+#[test]
+fn room_goes_from_one_class_to_another() {
+    loom::model(|| {
+        let pool = Arc::new(
+            Pool::new(Config {
+                min_size: 1,
+                max_size: 2,
+                max_buffers: 2,
+                max_idle_bytes: Some(2),
+                ..Config::DEFAULT
+            })
+            .unwrap(),
+        );
+        let other = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || use_up(pool.acquire(2).unwrap(), 1))
+        };
+        use_up(pool.acquire(1).unwrap(), 2);
+        other.join().unwrap();
+        let stats = pool.stats();
+        assert!((1..=2).contains(&stats.idle_bytes), "{stats:?}");
+        for bucket in &stats.buckets {
+            let kept = bucket.returned - bucket.freed();
+            assert_eq!(kept - bucket.hits, bucket.depth as u64);
+        }
     });
 }

@@ -13,6 +13,7 @@ const CONFIG: Config = Config {
     min_size: 20,
     max_size: 1000,
     max_buffers: 3,
+    ..Config::DEFAULT
 };
 
 #[derive(Clone, Debug)]

@@ -241,7 +241,7 @@ class PoolMachine(RuleBasedStateMachine):
             assert (stats.dropped, stats.deferred) == (self.dropped, self.deferred)
             for bucket in stats.buckets:
                 assert bucket.hits + bucket.misses == bucket.returned + bucket.outstanding
-                assert bucket.returned - bucket.discarded - bucket.hits == bucket.depth <= 2
+                assert bucket.returned - bucket.freed - bucket.hits == bucket.depth <= 2
         pooled = self.pools[0].stats()
         big = sum(len(memory.data) > 1000 for memory in self.live)
         assert sum(bucket.outstanding for bucket in pooled.buckets) == len(self.live) - big

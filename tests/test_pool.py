@@ -6,6 +6,7 @@ import copy
 import inspect
 import pickle
 import sys
+from typing import Any
 
 import pytest
 
@@ -23,14 +24,29 @@ def test_arguments_are_positional_or_keyword_and_stay_as_given() -> None:
 def test_defaults_are_those_of_the_signature() -> None:
     pool = Pool()
     for name, parameter in inspect.signature(Pool).parameters.items():
-        assert getattr(pool, name) == parameter.default
+        if name != "max_idle_bytes":
+            assert getattr(pool, name) == parameter.default
     assert pool.min_size < pool.max_size
+
+
+@pytest.mark.parametrize(
+    ("max_size", "kept"), [(4096, 64 << 20), (16 << 20, 64 << 20), (100 << 20, 400 << 20)]
+)
+def test_max_idle_bytes_has_a_finite_default(max_size: int, kept: int) -> None:
+    assert Pool(max_size=max_size).max_idle_bytes == kept
+    assert Pool(max_size=max_size, max_idle_bytes=5).max_idle_bytes == 5
 
 
 def test_repr_makes_the_same_pool() -> None:
     assert repr(Pool(1, 2, 3)) == "Pool(min_size=1, max_size=2, max_buffers=3)"
     assert repr(Pool.null()) == "Pool.null()"
-    for pool in (Pool(), Pool.null(), Pool(0, 0, 5)):
+    everything = Pool(1, 2, 3, max_idle_bytes=4, max_bytes=5, idle_timeout=0.5, zero="release")
+    assert repr(everything) == (
+        "Pool(min_size=1, max_size=2, max_buffers=3, max_idle_bytes=4, max_bytes=5, "
+        "idle_timeout=0.5, zero='release')"
+    )
+    assert repr(Pool(0, 0, 5)) == "Pool(min_size=0, max_size=0, max_buffers=5)"
+    for pool in (Pool(), Pool.null(), Pool(idle_timeout=None), Pool(idle_timeout=1e-9), everything):
         assert repr(eval(repr(pool), {"Pool": Pool})) == repr(pool)
 
 
@@ -51,10 +67,22 @@ def test_repr_makes_the_same_pool() -> None:
         ({"max_buffers": 1.5}, TypeError, "'float'"),
         ({"max_size": "1"}, TypeError, "'str'"),
         ({"max_size": None}, TypeError, "'NoneType'"),
+        ({"max_idle_bytes": -1}, ValueError, "max_idle_bytes must be 0 or more, not -1"),
+        ({"max_idle_bytes": 2**64}, OverflowError, r"max_idle_bytes \(an integer of 65 bits\)"),
+        ({"max_bytes": -1}, ValueError, "max_bytes must be 0 or more, not -1"),
+        ({"max_bytes": 2**63}, OverflowError, r"max_bytes \(an integer of 64 bits\)"),
+        ({"max_bytes": 1.5}, TypeError, "'float'"),
+        ({"idle_timeout": -1}, ValueError, "idle_timeout must be .*, not -1"),
+        ({"idle_timeout": float("nan")}, ValueError, "idle_timeout must be .*, not NaN"),
+        ({"idle_timeout": float("inf")}, ValueError, "idle_timeout .* for ever, not inf"),
+        ({"idle_timeout": "1"}, TypeError, "must be real number, not str"),
+        ({"zero": "always"}, ValueError, "zero must be 'never', .*, not \"always\""),
+        ({"zero": None}, TypeError, "str"),
+        ({"zero": "\ud800"}, ValueError, "zero must be"),
     ],
 )
 def test_configurations_that_make_no_sense_are_refused(
-    arguments: dict[str, int], error: type[Exception], message: str
+    arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         Pool(**arguments)
@@ -202,7 +230,7 @@ class TestPackage:
     """What importing it shows."""
 
     def test_public_names_say_where_they_are_to_be_imported_from(self) -> None:
-        for name in set(bytepool.__all__) - {"__version__", "Stats", "BucketStats"}:
+        for name in set(bytepool.__all__) - {"__version__", "decay", "Stats", "BucketStats"}:
             thing = getattr(bytepool, name)
             assert (thing.__module__, thing.__qualname__) == ("bytepool", name)
 

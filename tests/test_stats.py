@@ -32,10 +32,30 @@ def test_every_counter() -> None:
     assert pool.stats() == Stats(
         buckets=(
             BucketStats(
-                size=1024, hits=4, misses=5, returned=9, discarded=3, depth=2, peak_outstanding=5
+                size=1024,
+                hits=4,
+                misses=5,
+                returned=9,
+                discarded=3,
+                capped=0,
+                trimmed=0,
+                decayed=0,
+                closed=0,
+                depth=2,
+                peak_outstanding=5,
             ),
             BucketStats(
-                size=4096, hits=0, misses=2, returned=0, discarded=0, depth=0, peak_outstanding=2
+                size=4096,
+                hits=0,
+                misses=2,
+                returned=0,
+                discarded=0,
+                capped=0,
+                trimmed=0,
+                decayed=0,
+                closed=0,
+                depth=0,
+                peak_outstanding=2,
             ),
         ),
         outstanding=3,
@@ -62,7 +82,7 @@ def test_conservation() -> None:
         stats = pool.stats()
         for bucket in stats.buckets:
             assert bucket.hits + bucket.misses == bucket.returned + bucket.outstanding
-            assert bucket.returned - bucket.discarded - bucket.hits == bucket.depth
+            assert bucket.returned - bucket.freed - bucket.hits == bucket.depth
         assert stats.outstanding == len(out)
         if not out:
             break
@@ -105,11 +125,12 @@ def test_printed_it_is_a_table() -> None:
     for _ in range(1100):
         pool.allocate(1024).release()
     assert str(pool.stats()) == (
-        " size   hits  misses  returned  discarded  depth  out  peak\n"
-        "1 KiB  1,104       5     1,109          3      2    0     5\n"
-        "4 KiB      0       2         0          0      0    2     2\n"
+        " size   hits  misses  returned  freed  depth  out  peak\n"
+        "1 KiB  1,104       5     1,109      3      2    0     5\n"
+        "4 KiB      0       2         0      0      0    2     2\n"
         "out now: 3 buffers, 12.9 KiB (never above 8 buffers, 17.9 KiB)\n"
         "idle: 2 KiB, hit rate: 99.4%\n"
+        "freed: discarded 3\n"
         "transient: 1, dropped: 5, deferred: 1"
     )
 

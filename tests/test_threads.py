@@ -53,7 +53,7 @@ def check_conservation(pool: Pool, served: int) -> None:
     assert (stats.outstanding, stats.outstanding_bytes) == (0, 0)
     for bucket in stats.buckets:
         assert bucket.hits + bucket.misses == bucket.returned
-        assert bucket.returned - bucket.discarded - bucket.hits == bucket.depth
+        assert bucket.returned - bucket.freed - bucket.hits == bucket.depth
 
 
 def test_one_pool_for_all(pool: Pool) -> None:
@@ -145,7 +145,7 @@ def test_stats_are_consistent_while_others_work(pool: Pool) -> None:
             stats = pool.stats()
             assert 0 <= stats.outstanding <= stats.peak_outstanding <= THREADS
             for bucket in stats.buckets:
-                assert bucket.returned - bucket.discarded - bucket.hits == bucket.depth
+                assert bucket.returned - bucket.freed - bucket.hits == bucket.depth
                 assert 0 <= bucket.outstanding < THREADS
 
     in_threads(work)

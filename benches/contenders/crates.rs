@@ -21,6 +21,7 @@ impl Contender for Bytepool {
             min_size: 1 << 10,
             max_size: capacity.max(1 << 10),
             max_buffers: KEEP,
+            ..Config::DEFAULT
         };
         Self(Pool::new(config).expect("a valid configuration"))
     }

@@ -11,12 +11,15 @@ and ``pool.stats()`` tells what happened. Memory goes back to the pool when noth
 more, so giving it back too soon, twice, or never corrupts nothing.
 """
 
+from bytepool import decay
 from bytepool._bytepool import (
     Allocator,
     BytesAlreadyAllocatedError,
     BytesAlreadyReturnedError,
     MisuseError,
     Pool,
+    PoolClosedError,
+    PoolExhaustedError,
     __version__,
 )
 from bytepool.stats import BucketStats, Stats
@@ -28,6 +31,9 @@ __all__ = [
     "BytesAlreadyReturnedError",
     "MisuseError",
     "Pool",
+    "PoolClosedError",
+    "PoolExhaustedError",
     "Stats",
     "__version__",
+    "decay",
 ]

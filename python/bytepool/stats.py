@@ -22,10 +22,23 @@ class BucketStats:
     """Buffers that came home, discarded ones included."""
     discarded: int
     """Buffers that came home to a full bucket and were freed."""
+    capped: int
+    """Buffers that were freed because the whole pool may keep or hold no more bytes."""
+    trimmed: int
+    """Idle buffers that ``Pool.trim()`` freed."""
+    decayed: int
+    """Idle buffers that were freed because nobody had needed them for ``idle_timeout``."""
+    closed: int
+    """Buffers that were idle when the pool was closed, or came home after that, and were freed."""
     depth: int
     """Buffers waiting in the bucket."""
     peak_outstanding: int
     """The most of its buffers that were ever out at once."""
+
+    @property
+    def freed(self) -> int:
+        """Buffers that were freed, for whatever reason."""
+        return self.discarded + self.capped + self.trimmed + self.decayed + self.closed
 
     @property
     def outstanding(self) -> int:
@@ -73,7 +86,7 @@ class Stats:
 
     def __str__(self) -> str:
         """A table of the buckets, and the totals below it."""
-        head = ("size", "hits", "misses", "returned", "discarded", "depth", "out", "peak")
+        head = ("size", "hits", "misses", "returned", "freed", "depth", "out", "peak")
         rows = [
             (
                 _bytes(bucket.size),
@@ -83,7 +96,7 @@ class Stats:
                         bucket.hits,
                         bucket.misses,
                         bucket.returned,
-                        bucket.discarded,
+                        bucket.freed,
                         bucket.depth,
                         bucket.outstanding,
                         bucket.peak_outstanding,
@@ -102,10 +115,20 @@ class Stats:
             f" (never above {self.peak_outstanding:,} buffers,"
             f" {_bytes(self.peak_outstanding_bytes)})",
             f"idle: {_bytes(self.idle_bytes)}, hit rate: {self.hit_rate:.1%}",
+            *self._freed(),
             f"transient: {self.transient:,}, dropped: {self.dropped:,},"
             f" deferred: {self.deferred:,}",
         ]
         return "\n".join((table if rows else []) + totals)
+
+    def _freed(self) -> list[str]:
+        """A line with what was freed and why, if anything was."""
+        freed = {
+            reason: sum(getattr(bucket, reason) for bucket in self.buckets)
+            for reason in ("discarded", "capped", "trimmed", "decayed", "closed")
+        }
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in freed.items() if count)
+        return [f"freed: {reasons}"] if reasons else []
 
 
 def _bytes(n: int) -> str:

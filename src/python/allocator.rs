@@ -6,7 +6,7 @@ use pyo3::types::PyMemoryView;
 
 use super::lease::Lease;
 use super::pool::Pool;
-use super::size::Size;
+use super::size::{Size, Timeout};
 use super::{BytesAlreadyAllocatedError, BytesAlreadyReturnedError};
 use crate::sync::Mutex;
 
@@ -37,6 +37,16 @@ impl Allocator {
         }
     }
 
+    /// A new handle for the user, on that lease.
+    #[inline]
+    pub(super) fn holding(pool: Bound<'_, Pool>, lease: Bound<'_, Lease>) -> PyResult<Py<Self>> {
+        let py = pool.py();
+        let held = Some(lease.clone().unbind());
+        let allocator = Py::new(py, Self::new(pool.unbind(), held))?;
+        Lease::hand_out(&lease);
+        Ok(allocator)
+    }
+
     /// A reference of one's own to the lease held.
     fn held<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Lease>> {
         let lease = self.lease.lock();
@@ -57,7 +67,7 @@ impl Allocator {
         Err(already_allocated(size))
     }
 
-    fn take<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Lease>> {
+    pub(super) fn take<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Lease>> {
         let lease = self.lease.lock().take();
         lease.map(|lease| lease.into_bound(py))
     }
@@ -71,13 +81,18 @@ impl Allocator {
     ///
     /// Raises BytesAlreadyAllocatedError if it holds bytes already, TypeError if ``n`` is not an
     /// integer, ValueError if it is negative, OverflowError if it is above ``sys.maxsize``, and
-    /// MemoryError if the system has no such memory. The allocator stays as it was, and no bytes are
-    /// out that were not before. ``n`` may be 0.
-    fn allocate(&self, py: Python<'_>, n: Size) -> PyResult<Py<PyMemoryView>> {
+    /// MemoryError if the system has no such memory. With a budget, ``timeout`` and PoolExhaustedError are
+    /// as for ``Pool.allocate``. The allocator stays as it was, and no bytes are out that were not
+    /// before. ``n`` may be 0.
+    #[pyo3(
+        signature = (n, *, timeout = Timeout::AT_ONCE),
+        text_signature = "($self, n, *, timeout=0.0)"
+    )]
+    fn allocate(&self, py: Python<'_>, n: Size, timeout: Timeout) -> PyResult<Py<PyMemoryView>> {
         if let Some(lease) = self.held(py) {
             return Err(already_allocated(lease.get().size()));
         }
-        let lease = self.pool.get().lease(py, n.0)?;
+        let lease = Pool::lease(self.pool.bind(py), n.0, timeout)?;
         // The view comes first, so that a failure leaves this allocator empty. While it is made other
         // code may run, another thread or a collector's finalizer, and be faster to put a lease here.
         let view = Lease::view(&lease)?;

@@ -4,19 +4,37 @@
 use std::ops::Deref;
 
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 
 use crate::pool::Pool;
 
+static WATCH: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
 /// What a ``Pool`` shares with the memory that it lent: its buckets and counters.
-#[pyclass(frozen, module = "bytepool._bytepool")]
+#[pyclass(frozen, weakref, module = "bytepool._bytepool")]
 struct CorePool(Pool);
+
+#[pymethods]
+impl CorePool {
+    /// As ``Pool.decay``.
+    fn decay(&self, py: Python<'_>) -> usize {
+        py.detach(|| self.0.decay())
+    }
+}
 
 /// A share of it.
 pub(super) struct Core(Py<CorePool>);
 
 impl Core {
     pub(super) fn new(py: Python<'_>, pool: Pool) -> PyResult<Self> {
-        Ok(Self(Py::new(py, CorePool(pool))?))
+        let decays = pool.config().idle_timeout.is_some();
+        let core = Py::new(py, CorePool(pool))?;
+        if decays {
+            WATCH
+                .import(py, "bytepool.decay", "_watch")?
+                .call1((&core,))?;
+        }
+        Ok(Self(core))
     }
 
     pub(super) fn share(&self, py: Python<'_>) -> Self {

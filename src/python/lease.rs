@@ -9,9 +9,14 @@ use pyo3::prelude::*;
 use pyo3::types::PyMemoryView;
 
 use super::core::Core;
+use crate::budget::Turn;
 use crate::buffer::Buffer;
+use crate::error::Error;
 use crate::pool::Pool;
 use crate::sync::{AtomicBool, Ordering};
+
+/// To zero so many bytes takes longer than to let go of the interpreter and take it again.
+const LARGE: usize = 64 << 10;
 
 /// What owns the memory behind the views of a pool.
 ///
@@ -22,39 +27,61 @@ use crate::sync::{AtomicBool, Ordering};
 // exporter and no export (`np.ndarray(buffer=...)`). The reference is what counts.
 #[pyclass(frozen, module = "bytepool._bytepool")]
 pub(super) struct Lease {
-    /// The buffer's box, by the pointer that views of it share: no reference to the bytes may be
-    /// formed while Python can write to them.
-    storage: Storage,
-    /// The bytes asked for; never the whole box.
-    len: usize,
+    /// Where the buffer's bytes are, for views to share: no reference to the bytes may be formed while
+    /// Python can write to them.
+    bytes: Address,
     /// The user has it and has not released it: if it dies now, it was dropped.
     handed_out: AtomicBool,
-    /// Detached: its box is `storage`, and comes back in `drop`.
+    /// Owns the bytes, and is not asked for them until `drop`.
     buffer: Buffer<Core>,
 }
 
-struct Storage(*mut [u8]);
+struct Address(*mut u8);
 
 // SAFETY:
-// - the pointer comes from a `Box`, which may be sent between threads;
+// - the pointer is into memory that `buffer` owns, which may be sent between threads;
 // - this file never reads or writes through it: Python does, under the buffer protocol's own rules,
 //   which leave data races between its threads to the users of a buffer, as with `bytearray`.
-unsafe impl Send for Storage {}
+unsafe impl Send for Address {}
 
 // SAFETY: as for `Send`; sharing the struct shares only the pointer's value.
-unsafe impl Sync for Storage {}
+unsafe impl Sync for Address {}
 
 impl Lease {
-    /// Borrows `n` bytes from the pool and wraps them up for Python.
-    pub(super) fn create(py: Python<'_>, core: Core, n: usize) -> PyResult<Py<Self>> {
-        let mut buffer = Pool::lend(core, n)?;
-        let len = buffer.len();
-        let storage = Storage(Box::into_raw(buffer.detach()));
-        Py::new(
+    /// Borrows `n` bytes from the pool, for Python. `refused` is told why there are none.
+    #[inline]
+    pub(super) fn create<'py>(
+        py: Python<'py>,
+        core: Core,
+        n: usize,
+        refused: impl FnOnce(Error) -> PyResult<Bound<'py, Self>>,
+    ) -> PyResult<Bound<'py, Self>> {
+        match Pool::lend(core, n, |buffer| zero(py, buffer.len(), || buffer.zero())) {
+            Ok(buffer) => Self::wrap(py, buffer),
+            Err(error) => refused(error),
+        }
+    }
+
+    /// The same, for who waited in the queue. `None` as long as it is not their turn.
+    pub(super) fn create_in_turn<'py>(
+        py: Python<'py>,
+        core: Core,
+        n: usize,
+        turn: &Turn,
+    ) -> Option<PyResult<Bound<'py, Self>>> {
+        let zero = |buffer: &mut Buffer<Core>| zero(py, buffer.len(), || buffer.zero());
+        match Pool::lend_turn(core, n, turn, zero)? {
+            Ok(buffer) => Some(Self::wrap(py, buffer)),
+            Err(error) => Some(Err(error.into())),
+        }
+    }
+
+    #[inline]
+    fn wrap(py: Python<'_>, mut buffer: Buffer<Core>) -> PyResult<Bound<'_, Self>> {
+        Bound::new(
             py,
             Self {
-                storage,
-                len,
+                bytes: Address(buffer.as_mut_ptr()),
                 handed_out: AtomicBool::new(false),
                 buffer,
             },
@@ -68,7 +95,7 @@ impl Lease {
 
     /// The bytes asked for.
     pub(super) fn size(&self) -> usize {
-        self.len
+        self.buffer.len()
     }
 
     /// Notes that the user has it from now on.
@@ -101,16 +128,16 @@ impl Lease {
     ) -> PyResult<()> {
         let this = lease.get();
         // No wrap: the pool lends no more than `isize::MAX` bytes.
-        let len = this.len as ffi::Py_ssize_t;
+        let len = this.buffer.len() as ffi::Py_ssize_t;
         // SAFETY:
         // - `view` is the caller's, null or writable; `PyBuffer_FillInfo` raises for null;
         // - the memory is `len` bytes or longer, was initialised when it was allocated, is writable,
-        //   and stays where it is as long as the lease lives: only `drop` frees it;
+        //   and stays where it is as long as the lease lives, whose buffer owns it;
         // - the view gets its own strong reference to the lease, so the lease lives as long as it;
         // - not promised: that nobody writes while somebody reads. That is up to the users of the
         //   view, as with every writable buffer in Python.
         let failed = unsafe {
-            ffi::PyBuffer_FillInfo(view, lease.as_ptr(), this.storage.0.cast(), len, 0, flags)
+            ffi::PyBuffer_FillInfo(view, lease.as_ptr(), this.bytes.0.cast(), len, 0, flags)
         };
         match failed {
             0 => Ok(()),
@@ -120,16 +147,30 @@ impl Lease {
 }
 
 impl Drop for Lease {
+    /// No view is left: each holds a reference to the lease, whose last one is gone. (Whoever keeps a
+    /// bare address beyond that, an export given back or a `ctypes` pointer, has broken the buffer
+    /// protocol's contract, as it would with any exporter.) So the buffer has its bytes to itself again.
+    #[inline]
     fn drop(&mut self) {
-        // SAFETY:
-        // - the pointer came from `Box::into_raw` in `create`, and is turned back only here, once;
-        // - no view is left: each holds a reference to the lease, whose last one is gone;
-        // - whoever keeps a bare address beyond that (an export given back, a `ctypes` pointer) has
-        //   broken the buffer protocol's contract, as it would with any exporter.
-        let storage = unsafe { Box::from_raw(self.storage.0) };
-        self.buffer.attach(storage);
+        if self.buffer.is_to_be_wiped() {
+            wipe(&mut self.buffer);
+        }
         if *self.handed_out.get_mut() {
             self.buffer.mark_dropped();
         }
+    }
+}
+
+#[cold]
+fn wipe(buffer: &mut Buffer<Core>) {
+    Python::attach(|py| zero(py, buffer.len(), || buffer.wipe()));
+}
+
+/// Does the work, which is to zero so many bytes, and lets other threads run meanwhile if it takes long.
+fn zero(py: Python<'_>, bytes: usize, work: impl FnOnce() + Send) {
+    if bytes < LARGE {
+        work();
+    } else {
+        py.detach(work);
     }
 }

@@ -8,6 +8,7 @@ mod lease;
 mod pool;
 mod size;
 mod stats;
+mod ticket;
 
 use pyo3::create_exception;
 use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyRuntimeError, PyValueError};
@@ -19,7 +20,7 @@ create_exception!(
     bytepool,
     MisuseError,
     PyRuntimeError,
-    "An allocator was used out of turn: the calling code has lost track of its bytes.\n\n\
+    "An allocator or a pool was used out of turn: the calling code has lost track of it.\n\n\
      Nothing is damaged and everything stays usable, but the caller has a bug."
 );
 create_exception!(
@@ -33,6 +34,21 @@ create_exception!(
     BytesAlreadyReturnedError,
     MisuseError,
     "``release()`` or ``bytes()`` was called on an allocator that holds nothing."
+);
+
+create_exception!(
+    bytepool,
+    PoolClosedError,
+    MisuseError,
+    "Bytes were asked of a pool that was closed.\n\n\
+     Buffers that are out stay valid, and their memory is freed when they come home."
+);
+create_exception!(
+    bytepool,
+    PoolExhaustedError,
+    PyMemoryError,
+    "The pool's budget (``max_bytes``) is used up, or others wait for it already.\n\n\
+     Give something back and ask again, or wait: ``allocate(n, timeout=...)``, ``allocate_async(n)``."
 );
 
 /// Bytes that any process has unless its memory is used up.
@@ -57,6 +73,10 @@ impl From<Error> for PyErr {
             }
             Error::TooLarge { .. } => PyOverflowError::new_err(message),
             Error::OutOfMemory { .. } => PyMemoryError::new_err(message),
+            Error::Exhausted { .. } | Error::AboveBudget { .. } => {
+                PoolExhaustedError::new_err(message)
+            }
+            Error::Closed { .. } => PoolClosedError::new_err(message),
         }
     }
 }
@@ -68,8 +88,8 @@ impl From<Error> for PyErr {
 mod _bytepool {
     #[pymodule_export]
     use super::{
-        BytesAlreadyAllocatedError, BytesAlreadyReturnedError, MisuseError, allocator::Allocator,
-        lease::Lease, pool::Pool,
+        BytesAlreadyAllocatedError, BytesAlreadyReturnedError, MisuseError, PoolClosedError,
+        PoolExhaustedError, allocator::Allocator, lease::Lease, pool::Pool, ticket::Ticket,
     };
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "Python's name for it")]

@@ -1,17 +1,23 @@
 //! `bytepool.Pool`.
 
 use std::env;
+use std::time::Duration;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyMemoryView;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyMemoryView, PyString};
 
 use super::allocator::Allocator;
 use super::core::Core;
 use super::lease::Lease;
-use super::size::{Size, max_buffers, max_size, min_size};
+use super::size::{
+    Size, Timeout, idle_timeout, max_buffers, max_bytes, max_idle_bytes, max_size, min_size,
+};
 use super::stats;
-use crate::pool::{self, Config};
+use crate::config::{Config, Zero};
+use crate::error::Error;
+use crate::pool;
 
 /// Set to `null`, it turns every pool into a null pool.
 const SWITCH: &str = "BYTEPOOL";
@@ -22,23 +28,33 @@ const SWITCH: &str = "BYTEPOOL";
 ///     buffer of this size class (and still a view of exactly the bytes asked for).
 /// max_size: the largest size that is pooled, in bytes. A larger request is *transient*: served
 ///     exactly, counted, freed when it comes back. Below 4096, give a ``min_size`` too.
-/// max_buffers: how many idle buffers each size class keeps; 0 keeps none. The idle memory is at most
-///     ``2 * max_size * max_buffers`` bytes if ``max_size`` is a power of two, else up to half as much
-///     again.
+/// max_buffers: how many idle buffers each size class keeps; 0 keeps none.
+/// max_idle_bytes: how many idle bytes the whole pool keeps, 0 none; None is 64 MiB, or four times
+///     ``max_size`` if that is more. To make room, what nobody has needed lately is freed first, then
+///     what is larger.
+/// max_bytes: the budget, how many bytes may be out and idle together, transient ones included; None is
+///     no bound. Sizes count what the memory costs: the capacity of the size class.
+/// idle_timeout: idle memory that nobody has needed for so many seconds is freed, at the latest after
+///     twice as long, see ``decay``; None keeps it.
+/// zero: what the next holder of a buffer can see of the last one's bytes. ``"never"``: all of them, as
+///     reused memory is not zeroed. ``"release"``: none, bytes are zeroed when they come home, so that
+///     none lie idle either. ``"allocate"``: none, as many bytes as are asked for are zeroed when they
+///     are handed out. Large ones are zeroed while other threads run.
 ///
 /// Raises ValueError if a number is negative, ``min_size > max_size``, ``max_size`` is 2**40 or more,
-/// or the environment variable ``BYTEPOOL`` is neither empty nor ``null``; TypeError for a number
-/// that is no integer; OverflowError or MemoryError for more buffers than can be counted or listed.
+/// ``zero`` is none of the three, or the environment variable ``BYTEPOOL`` is neither empty nor
+/// ``null``; TypeError for a number that is no integer; OverflowError or MemoryError for more buffers
+/// than can be counted or listed.
 ///
 /// With ``BYTEPOOL=null`` in the environment every ``Pool(...)`` is a null pool (see ``Pool.null()``),
-/// so that a suspected memory bug is ruled out without touching code.
+/// so that a suspected memory bug is ruled out without touching code. Its budget stays.
 ///
 /// Every method may be called from any thread. Memory goes back to the pool when nothing refers to
 /// it any more, and only then: a returned buffer does not change under anyone. (A view that you end
 /// yourself, with its ``release()`` or ``with``, refers to nothing from then on.) Fresh memory is
-/// zeroed, reused memory holds old bytes. When the pool itself goes, what is idle is freed, and what
-/// is out stays valid.
-#[pyclass(frozen, module = "bytepool")]
+/// zeroed. When the pool is closed, as ``with`` does at the end of the block, or goes, what is idle is
+/// freed, and what is out stays valid.
+#[pyclass(frozen, weakref, module = "bytepool")]
 pub(super) struct Pool {
     core: Core,
 }
@@ -50,23 +66,77 @@ impl Drop for Pool {
     }
 }
 
+/// What waits for bytes of the budget is written in Python: there a thread can be interrupted.
+static WAIT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static WAIT_ASYNC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
 impl Pool {
     /// A new lease of `n` bytes.
-    pub(super) fn lease<'py>(&self, py: Python<'py>, n: usize) -> PyResult<Bound<'py, Lease>> {
-        Ok(Lease::create(py, self.core.share(py), n)?.into_bound(py))
+    pub(super) fn lease<'py>(
+        slf: &Bound<'py, Self>,
+        n: usize,
+        timeout: Timeout,
+    ) -> PyResult<Bound<'py, Lease>> {
+        let refused = |error| Self::refused(slf, n, timeout, error);
+        Lease::create(slf.py(), slf.get().share(slf.py()), n, refused)
     }
 
+    /// Waits if that helps and is wanted.
+    #[cold]
+    #[inline(never)]
+    fn refused<'py>(
+        slf: &Bound<'py, Self>,
+        n: usize,
+        timeout: Timeout,
+        error: Error,
+    ) -> PyResult<Bound<'py, Lease>> {
+        if timeout.0 == 0.0 || !matches!(error, Error::Exhausted { .. }) {
+            return Err(error.into());
+        }
+        let wait = WAIT.import(slf.py(), "bytepool._waiting", "allocate")?;
+        let allocator = wait.call1((slf, n, timeout.0))?.cast_into::<Allocator>()?;
+        // Nobody else knows it, so it still holds the lease.
+        let lease = allocator.get().take(slf.py());
+        lease.ok_or_else(|| error.into())
+    }
+
+    pub(super) fn core(&self) -> &pool::Pool {
+        &self.core
+    }
+
+    pub(super) fn share(&self, py: Python<'_>) -> Core {
+        self.core.share(py)
+    }
+
+    /// As it was made, without what is as always.
     pub(super) fn describe(&self) -> String {
         let config = self.core.config();
-        if config == Config::NULL {
+        if config.is_null() {
             return "Pool.null()".to_owned();
         }
         let Config {
             min_size,
             max_size,
             max_buffers,
+            ..
         } = config;
-        format!("Pool(min_size={min_size}, max_size={max_size}, max_buffers={max_buffers})")
+        let mut text =
+            format!("Pool(min_size={min_size}, max_size={max_size}, max_buffers={max_buffers}");
+        if let Some(max_idle_bytes) = config.max_idle_bytes {
+            text += &format!(", max_idle_bytes={max_idle_bytes}");
+        }
+        if let Some(max_bytes) = config.max_bytes {
+            text += &format!(", max_bytes={max_bytes}");
+        }
+        if config.idle_timeout != Config::DEFAULT.idle_timeout {
+            let seconds = config.idle_timeout.map(|timeout| timeout.as_secs_f64());
+            let seconds = seconds.map_or("None".to_owned(), |seconds| format!("{seconds:?}"));
+            text += &format!(", idle_timeout={seconds}");
+        }
+        if config.zero != Config::DEFAULT.zero {
+            text += &format!(", zero='{}'", zero_name(config.zero));
+        }
+        text + ")"
     }
 }
 
@@ -78,24 +148,40 @@ impl Pool {
             min_size = Config::DEFAULT.min_size,
             max_size = Config::DEFAULT.max_size,
             max_buffers = Config::DEFAULT.max_buffers,
+            *,
+            max_idle_bytes = None,
+            max_bytes = None,
+            idle_timeout = Config::DEFAULT.idle_timeout,
+            zero = Config::DEFAULT.zero,
         ),
-        text_signature = "(min_size=4096, max_size=16777216, max_buffers=16)"
+        text_signature = "(min_size=4096, max_size=16777216, max_buffers=16, *, \
+                          max_idle_bytes=None, max_bytes=None, idle_timeout=30.0, zero='never')"
     )]
+    #[expect(clippy::too_many_arguments, reason = "they are Python's keywords")]
     fn new(
         py: Python<'_>,
         #[pyo3(from_py_with = min_size)] min_size: usize,
         #[pyo3(from_py_with = max_size)] max_size: usize,
         #[pyo3(from_py_with = max_buffers)] max_buffers: usize,
+        #[pyo3(from_py_with = max_idle_bytes)] max_idle_bytes: Option<usize>,
+        #[pyo3(from_py_with = max_bytes)] max_bytes: Option<usize>,
+        #[pyo3(from_py_with = idle_timeout)] idle_timeout: Option<Duration>,
+        #[pyo3(from_py_with = zero)] zero: Zero,
     ) -> PyResult<Self> {
-        let core = pool::Pool::new(Config {
+        let config = Config {
             min_size,
             max_size,
             max_buffers,
-        })?;
+            max_idle_bytes,
+            max_bytes,
+            idle_timeout,
+            zero,
+        };
+        let core = pool::Pool::new(config)?;
         let core = match env::var_os(SWITCH) {
             None => core,
             Some(value) if value.is_empty() => core,
-            Some(value) if value == "null" => pool::Pool::null(),
+            Some(value) if value == "null" => pool::Pool::null_for(&config),
             // A typo that went unnoticed would acquit the pool of a bug it was never tried for.
             Some(value) => {
                 return Err(PyValueError::new_err(format!(
@@ -111,7 +197,7 @@ impl Pool {
     ///
     /// Every request is plain allocation and every return frees. Swap it in when you suspect that a
     /// pool is behind a bug: if the bug stays, it is not. ``min_size``, ``max_size`` and
-    /// ``max_buffers`` are 0, and every request counts as transient.
+    /// ``max_buffers`` are 0, and every request counts as transient. Its memory is always zeroed.
     #[staticmethod]
     fn null(py: Python<'_>) -> PyResult<Self> {
         let core = Core::new(py, pool::Pool::null())?;
@@ -127,16 +213,34 @@ impl Pool {
     ///
     /// ``with pool.allocate(n) as alloc:`` releases them at the end of the block.
     ///
+    /// With a budget (``max_bytes``) that is used up, ``timeout`` says how many seconds to wait for
+    /// bytes that come home: 0.0 not at all, None as long as it takes. First come, first served: who
+    /// asks for much is not starved by who asks for little. Then it raises PoolExhaustedError; at once
+    /// if the budget can never hold ``n``.
+    ///
     /// Raises TypeError if ``n`` is not an integer, ValueError if it is negative, OverflowError if it
-    /// is above ``sys.maxsize``, and MemoryError if the system has no such memory. No bytes are out
-    /// then that were not before. ``n`` may be 0.
-    fn allocate(slf: Bound<'_, Self>, n: Size) -> PyResult<Py<Allocator>> {
-        let py = slf.py();
-        let lease = slf.get().lease(py, n.0)?;
-        let held = Some(lease.clone().unbind());
-        let allocator = Py::new(py, Allocator::new(slf.unbind(), held))?;
-        Lease::hand_out(&lease);
-        Ok(allocator)
+    /// is above ``sys.maxsize``, MemoryError if the system has no such memory, and PoolClosedError if
+    /// the pool is closed. No bytes are out then that were not before. ``n`` may be 0.
+    #[pyo3(
+        signature = (n, *, timeout = Timeout::AT_ONCE),
+        text_signature = "($self, n, *, timeout=0.0)"
+    )]
+    fn allocate(slf: Bound<'_, Self>, n: Size, timeout: Timeout) -> PyResult<Py<Allocator>> {
+        let lease = Self::lease(&slf, n.0, timeout)?;
+        Allocator::holding(slf, lease)
+    }
+
+    /// As ``allocate``, for asyncio: waits for bytes of the budget, as long as it takes, while the event
+    /// loop runs on. Put ``asyncio.timeout(seconds)`` around it for an end.
+    ///
+    /// A task that is cancelled meanwhile leaves the queue, and nothing is lost. Raises what
+    /// ``allocate`` raises; PoolExhaustedError only if the budget can never hold ``n``.
+    fn allocate_async<'py>(
+        slf: &Bound<'py, Self>,
+        n: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let wait = WAIT_ASYNC.import(slf.py(), "bytepool._waiting", "allocate_async")?;
+        wait.call1((slf, n))
     }
 
     /// A writable memoryview of exactly ``n`` pooled bytes: the drop-in for ``bytearray(n)``.
@@ -144,12 +248,66 @@ impl Pool {
     /// There is no handle and nothing to release: the bytes go home when the view, and everything
     /// that was made from it, is gone. Unlike a bytearray they may hold old bytes, and cannot be resized.
     ///
-    /// Raises what ``allocate`` raises.
-    fn view(&self, py: Python<'_>, n: Size) -> PyResult<Py<PyMemoryView>> {
-        let lease = self.lease(py, n.0)?;
+    /// Raises what ``allocate`` raises that does not wait.
+    fn view(slf: &Bound<'_, Self>, n: Size) -> PyResult<Py<PyMemoryView>> {
+        let lease = Self::lease(slf, n.0, Timeout::AT_ONCE)?;
         let view = Lease::view(&lease)?;
         Lease::hand_out(&lease);
         Ok(view)
+    }
+
+    /// Frees idle memory now, and says how many bytes it freed.
+    ///
+    /// keep_bytes: how many idle bytes may stay. What nobody has needed lately goes first, then the
+    ///     largest.
+    ///
+    /// Buffers of 64 KiB and more go back to the system; what is smaller goes back to the allocator,
+    /// which may keep it. Buffers that are out stay out. Raises TypeError, ValueError or OverflowError
+    /// for a number that is no size.
+    #[pyo3(signature = (keep_bytes = Size(0)), text_signature = "($self, keep_bytes=0)")]
+    fn trim(&self, py: Python<'_>, keep_bytes: Size) -> usize {
+        py.detach(|| self.core().trim(keep_bytes.0))
+    }
+
+    /// Frees idle memory that nobody has needed since the last time that this did something, and says
+    /// how many bytes it freed.
+    ///
+    /// It does something once every ``idle_timeout`` seconds, and else returns 0, so call it as often as
+    /// you like. Python's garbage collector calls it each time it runs; a process that sleeps runs
+    /// neither, see ``bytepool.decay`` for what does it then.
+    fn decay(&self, py: Python<'_>) -> usize {
+        py.detach(|| self.core().decay())
+    }
+
+    /// Frees what is idle, and from now on lends nothing and keeps nothing.
+    ///
+    /// Buffers that are out stay valid, and are freed when they come home. Who waits for bytes, and who
+    /// asks for some from now on, gets PoolClosedError. Closing twice is fine.
+    fn close(&self, py: Python<'_>) {
+        let core = self.core();
+        py.detach(|| core.close());
+    }
+
+    /// Whether ``close()`` was called.
+    #[getter]
+    fn closed(&self) -> bool {
+        self.core.is_closed()
+    }
+
+    /// Returns the pool itself, which is closed at the end of the block.
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    /// Closes the pool.
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _exc_type: &Bound<'_, PyAny>,
+        _exc_value: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) {
+        self.close(py);
     }
 
     /// What the pool has done so far: a frozen ``bytepool.Stats``.
@@ -178,6 +336,31 @@ impl Pool {
         self.core.config().max_buffers
     }
 
+    /// How many idle bytes the whole pool keeps; 0 for the null pool.
+    #[getter]
+    fn max_idle_bytes(&self) -> usize {
+        self.core.config().idle_bytes_kept()
+    }
+
+    /// How many bytes may be out and idle together; None if there is no bound.
+    #[getter]
+    fn max_bytes(&self) -> Option<usize> {
+        self.core.config().max_bytes
+    }
+
+    /// Idle memory that nobody has needed for so many seconds is freed; None if it is kept.
+    #[getter]
+    fn idle_timeout(&self) -> Option<f64> {
+        let timeout = self.core.config().idle_timeout;
+        timeout.map(|timeout| timeout.as_secs_f64())
+    }
+
+    /// When reused memory is zeroed: ``"never"``, ``"release"`` or ``"allocate"``.
+    #[getter]
+    fn zero(&self) -> &'static str {
+        zero_name(self.core.config().zero)
+    }
+
     fn __repr__(&self) -> String {
         self.describe()
     }
@@ -188,4 +371,26 @@ impl Pool {
             "cannot pickle or copy a Pool: its memory is this process's alone; make another one",
         ))
     }
+}
+
+const ZERO_NAMES: [(&str, Zero); 3] = [
+    ("never", Zero::Never),
+    ("release", Zero::Release),
+    ("allocate", Zero::Allocate),
+];
+
+fn zero(object: &Bound<'_, PyAny>) -> PyResult<Zero> {
+    let name = object.cast::<PyString>()?;
+    let name = name.to_string_lossy();
+    let found = ZERO_NAMES.iter().find(|(known, _)| *known == name);
+    found.map(|(_, zero)| *zero).ok_or_else(|| {
+        PyValueError::new_err(format!(
+            "zero must be 'never', 'release' or 'allocate', not {name:?}"
+        ))
+    })
+}
+
+fn zero_name(zero: Zero) -> &'static str {
+    let found = ZERO_NAMES.iter().find(|(_, known)| *known == zero);
+    found.map_or("never", |(name, _)| name)
 }

@@ -1,6 +1,7 @@
-//! Numbers that come from Python, sizes in bytes and a count, and are not to be trusted.
+//! Numbers that come from Python, sizes in bytes, counts and seconds, and are not to be trusted.
 
 use std::fmt;
+use std::time::Duration;
 
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
@@ -54,6 +55,69 @@ pub(super) fn max_buffers(object: &Bound<'_, PyAny>) -> PyResult<usize> {
             "max_buffers ({n}) is more than this platform can count ({})",
             isize::MAX
         ))),
+    }
+}
+
+/// A configured number of bytes, or `None`.
+pub(super) fn max_idle_bytes(object: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
+    bound("max_idle_bytes", object)
+}
+
+/// A configured number of bytes, or `None`.
+pub(super) fn max_bytes(object: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
+    bound("max_bytes", object)
+}
+
+fn bound(name: &str, object: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
+    if object.is_none() {
+        return Ok(None);
+    }
+    match read(object)? {
+        Number::Fits(n) => Ok(Some(n)),
+        Number::Negative(n) => Err(negative(name, &n)),
+        Number::TooLarge(n) => Err(PyOverflowError::new_err(format!(
+            "{name} ({n}) is more bytes than this platform can address ({})",
+            isize::MAX
+        ))),
+    }
+}
+
+/// A configured number of seconds, or `None`.
+pub(super) fn idle_timeout(object: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
+    if object.is_none() {
+        return Ok(None);
+    }
+    let seconds: f64 = object.extract()?;
+    let timeout = Duration::try_from_secs_f64(seconds);
+    timeout.map(Some).map_err(|_| {
+        PyValueError::new_err(format!(
+            "idle_timeout must be a number of seconds, 0 or more, or None for ever, not {seconds}"
+        ))
+    })
+}
+
+/// How many seconds to wait for bytes of the budget, 0 or more; infinitely many for Python's `None`.
+#[derive(Clone, Copy)]
+pub(super) struct Timeout(pub(super) f64);
+
+impl Timeout {
+    pub(super) const AT_ONCE: Self = Self(0.0);
+}
+
+impl FromPyObject<'_, '_> for Timeout {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        if object.is_none() {
+            return Ok(Self(f64::INFINITY));
+        }
+        let seconds: f64 = object.extract()?;
+        if seconds >= 0.0 {
+            return Ok(Self(seconds));
+        }
+        Err(PyValueError::new_err(format!(
+            "timeout must be a number of seconds, 0 or more, or None, not {seconds}"
+        )))
     }
 }
 

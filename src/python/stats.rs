@@ -39,6 +39,10 @@ fn bucket_to_python<'py>(py: Python<'py>, bucket: &BucketStats) -> PyResult<Boun
         ("misses", bucket.misses),
         ("returned", bucket.returned),
         ("discarded", bucket.discarded),
+        ("capped", bucket.capped),
+        ("trimmed", bucket.trimmed),
+        ("decayed", bucket.decayed),
+        ("closed", bucket.closed),
         ("depth", bucket.depth as u64),
         ("peak_outstanding", bucket.peak_outstanding),
     ]

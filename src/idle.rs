@@ -1,0 +1,166 @@
+//! What is idle, and has to go: because somebody says so, for want of use, or for want of room.
+
+use std::time::{Duration, Instant};
+
+use crate::bucket::{Bucket, Evicted};
+use crate::error::Error;
+use crate::pool::Pool;
+use crate::stats::Reason;
+use crate::storage::Storage;
+use crate::sync::{AtomicU64, Ordering};
+
+impl Pool {
+    /// Frees idle memory now, down to `keep_bytes`, and says how many bytes it freed. What nobody
+    /// has needed for longest goes first, then the largest.
+    pub fn trim(&self, keep_bytes: usize) -> usize {
+        let idle = self.buckets.iter().fold(0_usize, |sum, bucket| {
+            sum.saturating_add(bucket.size().saturating_mul(bucket.depth()))
+        });
+        self.evict(idle.saturating_sub(keep_bytes), 0, Reason::Trimmed)
+    }
+
+    /// Frees what has lain idle and not been needed since the last time that this did something, and
+    /// says how many bytes. It does something once every `idle_timeout`, so call it as often as you
+    /// like: memory that is no longer needed goes after one to two of them.
+    pub fn decay(&self) -> usize {
+        let due = |timeout| self.decay.is_over(timeout);
+        if !self.config.idle_timeout.is_some_and(due) {
+            return 0;
+        }
+        let mut freed = 0_usize;
+        for bucket in &self.buckets {
+            freed =
+                freed.saturating_add(self.evict_from(bucket, usize::MAX, true, Reason::Decayed));
+            bucket.cool();
+        }
+        freed
+    }
+
+    /// Frees what is idle, keeps nothing from now on, and lends nothing; who waits is told. Buffers
+    /// that are out stay valid.
+    pub fn close(&self) {
+        self.budget.close();
+        self.empty(Reason::Closed);
+    }
+}
+
+impl Pool {
+    #[cfg(feature = "python")]
+    pub(crate) fn is_closed(&self) -> bool {
+        self.budget.is_closed()
+    }
+
+    /// Takes bytes of the budget, if need be those of idle memory, which is freed.
+    pub(crate) fn reserve(&self, bytes: usize) -> Result<(), Error> {
+        loop {
+            let error = match self.budget.reserve(bytes) {
+                Err(error @ Error::Exhausted { waiting: 0, .. }) => error,
+                other => return other,
+            };
+            if self.evict(bytes, 0, Reason::Capped) == 0 {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Has the other buckets give up room for `bytes`: what they do not use, then what nobody has
+    /// needed lately, then what is larger. What is smaller and in use stays: freeing much of that for
+    /// the sake of one would cost more than it saves.
+    pub(crate) fn make_room(&self, bytes: usize) -> bool {
+        if !self.budget.could_keep(bytes) {
+            return false;
+        }
+        let mut made = 0_usize;
+        for bucket in self.buckets.iter().rev() {
+            let count = bytes.saturating_sub(made).div_ceil(bucket.size());
+            let room = bucket.give_up_room(count).saturating_mul(bucket.size());
+            self.budget.take_back_room(room);
+            made = made.saturating_add(room);
+        }
+        let lacking = bytes.saturating_sub(made);
+        lacking == 0 || self.evict(lacking, bytes.saturating_add(1), Reason::Capped) >= lacking
+    }
+
+    /// Frees idle memory, `bytes` or somewhat more: what nobody has needed lately, then the largest, but
+    /// of what is in use only such as is no smaller than `least`. Says how much it freed.
+    fn evict(&self, bytes: usize, least: usize, reason: Reason) -> usize {
+        let mut freed = 0_usize;
+        for cold in [true, false] {
+            let largest_first = self.buckets.iter().rev();
+            for bucket in largest_first.filter(|bucket| cold || bucket.size() >= least) {
+                let lacking = bytes.saturating_sub(freed);
+                freed = freed.saturating_add(self.evict_from(bucket, lacking, cold, reason));
+            }
+        }
+        freed
+    }
+
+    fn evict_from(
+        &self,
+        bucket: &Bucket<Storage>,
+        bytes: usize,
+        cold: bool,
+        reason: Reason,
+    ) -> usize {
+        let mut freed = 0_usize;
+        while freed < bytes {
+            let count = bytes.saturating_sub(freed).div_ceil(bucket.size());
+            let evicted = bucket.evict(count, cold, reason);
+            if evicted.count == 0 {
+                break;
+            }
+            freed = freed.saturating_add(self.free(bucket, evicted));
+        }
+        freed
+    }
+
+    /// Frees all that is idle, and has every return ask for room anew.
+    pub(crate) fn empty(&self, reason: Reason) {
+        for bucket in &self.buckets {
+            loop {
+                let evicted = bucket.empty(reason);
+                if self.free(bucket, evicted) == 0 {
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Frees what a bucket gave up, when its locks are gone, and says how many bytes those were.
+    fn free(&self, bucket: &Bucket<Storage>, evicted: Evicted<Storage>) -> usize {
+        let Evicted { items, count, room } = evicted;
+        drop(items);
+        let bytes = |items: usize| items.saturating_mul(bucket.size());
+        self.budget.take_back_room(bytes(room));
+        self.budget.release(bytes(count));
+        bytes(count)
+    }
+}
+
+/// Says every so often that it is time, to one thread of all that ask.
+#[derive(Debug)]
+pub(crate) struct Interval {
+    start: Instant,
+    /// When it did so last, in nanoseconds since the start.
+    last: AtomicU64,
+}
+
+impl Default for Interval {
+    fn default() -> Self {
+        Self {
+            start: Instant::now(),
+            last: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Interval {
+    fn is_over(&self, length: Duration) -> bool {
+        let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let now = nanoseconds(self.start.elapsed());
+        let last = self.last.load(Ordering::Relaxed);
+        let order = Ordering::Relaxed;
+        now.saturating_sub(last) >= nanoseconds(length)
+            && (self.last.compare_exchange(last, now, order, order)).is_ok()
+    }
+}

@@ -1,0 +1,142 @@
+"""``zero``: what the next holder of a buffer can see of the last one's bytes."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Literal
+
+import pytest
+
+from bytepool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+KIB, MIB = 1 << 10, 1 << 20
+SIZES = [0, 1, 1000, 64 * KIB, MIB]  # on both sides of where zeroing lets other threads run
+Policy = Literal["never", "release", "allocate"]
+
+
+def leave(pool: Pool, n: int) -> int:
+    """Fill a buffer of ``n`` bytes, let it go home, and return its address."""
+    view = pool.view(n)
+    view[:] = b"\xaa" * n
+    return address(view) if n else 0
+
+
+def address(view: memoryview) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(view))
+
+
+def take_view(pool: Pool, n: int) -> bytes:
+    return bytes(pool.view(n))
+
+
+def take_allocate(pool: Pool, n: int) -> bytes:
+    with pool.allocate(n) as alloc:
+        return bytes(alloc.bytes())
+
+
+def take_reused(pool: Pool, n: int) -> bytes:
+    return bytes(pool.allocator().allocate(n))
+
+
+TAKES = [take_view, take_allocate, take_reused]
+
+
+@pytest.mark.parametrize("take", TAKES)
+@pytest.mark.parametrize("n", SIZES)
+def test_never_shows_old_bytes_of_reused_memory(n: int, take: Callable[[Pool, int], bytes]) -> None:
+    pool = Pool(zero="never")
+    assert take(pool, n) == bytes(n)  # fresh memory is zeroed
+    leave(pool, n)
+    assert take(pool, n) == b"\xaa" * n
+
+
+@pytest.mark.parametrize("take", TAKES)
+@pytest.mark.parametrize("zero", ["release", "allocate"])
+@pytest.mark.parametrize("n", SIZES)
+def test_the_others_show_none(n: int, zero: Policy, take: Callable[[Pool, int], bytes]) -> None:
+    pool = Pool(zero=zero)
+    for _ in range(2):
+        leave(pool, n)
+        assert take(pool, n) == bytes(n)
+    assert pool.stats().hit_rate >= 0.5
+    # A larger one of the same size class sees nothing of what smaller ones left, and vice versa.
+    leave(pool, 3 * n // 4)
+    assert take(pool, n) == bytes(n)
+
+
+@pytest.mark.parametrize("n", SIZES[1:])
+def test_release_leaves_none_lying_idle_and_allocate_does(n: int) -> None:
+    """Looked at where it lies in the pool, by its address."""
+    for zero, stamp in (("release", 0), ("allocate", 0xAA), ("never", 0xAA)):
+        pool = Pool(zero=zero)  # type: ignore[arg-type]
+        assert ctypes.string_at(leave(pool, n), n) == bytes([stamp]) * n
+        with pool.allocate(n) as alloc:
+            alloc.bytes()[:] = b"\xaa" * n
+            where = address(alloc.bytes())
+        assert ctypes.string_at(where, n) == bytes([stamp]) * n
+
+
+def test_what_is_still_held_is_zeroed_only_when_it_comes_home() -> None:
+    pool = Pool(zero="release")
+    alloc = pool.allocate(MIB)
+    view = alloc.bytes()
+    view[:] = b"\xaa" * MIB
+    alloc.release()
+    assert view == b"\xaa" * MIB
+    where = address(view)
+    del view
+    assert ctypes.string_at(where, MIB) == bytes(MIB)
+
+
+def test_who_waited_sees_none_either() -> None:
+    for zero in ("release", "allocate"):
+        pool = Pool(KIB, KIB, max_bytes=KIB, zero=zero)
+        alloc = pool.allocate(KIB)
+        alloc.bytes()[:] = b"\xaa" * KIB
+        threading.Timer(0.05, alloc.release).start()
+        assert pool.allocate(KIB, timeout=20).bytes() == bytes(KIB)
+        assert pool.stats().hit_rate == 0.5
+
+
+def test_null_and_transient_memory_is_always_fresh() -> None:
+    for pool in (Pool.null(), Pool(max_size=4096, zero="release")):
+        leave(pool, MIB)
+        assert take_view(pool, MIB) == bytes(MIB)
+
+
+@pytest.mark.parametrize("zero", ["release", "allocate"])
+def test_other_threads_run_while_large_blocks_are_zeroed(zero: Policy) -> None:
+    n = 256 * MIB
+    pool = Pool(max_size=n, max_buffers=1, zero=zero)
+    view = pool.view(n)
+    view[:: 4 * KIB] = b"\xaa" * (n // (4 * KIB))
+    steps: list[int] = []
+    begun, over = threading.Event(), threading.Event()
+
+    def work() -> None:
+        begun.set()
+        while not over.is_set():
+            steps.append(1)
+            time.sleep(0)  # gives the interpreter back at once
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1000)  # nobody takes the interpreter away: it must be given
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        begun.wait()
+        before = len(steps)
+        del view  # zeroed here, or by the next line
+        again = pool.view(n)
+        during = len(steps) - before
+    finally:
+        sys.setswitchinterval(interval)
+        over.set()
+        thread.join()
+    assert (during > 0, len(again)) == (True, n)
