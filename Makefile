@@ -61,6 +61,14 @@ bench-streams: build ## what receiving costs a server: asyncio's streams, ours, 
 	$(BIN)/python benches/streams.py
 	$(BIN)/python benches/idle_connections.py
 
+.PHONY: bench-memory
+bench-memory: build ## what a process keeps: after a burst, and under a mixed load
+	$(BIN)/python benches/memory.py
+
+.PHONY: soak
+soak: build ## ten minutes of bursts and quiet times, all memory held against its bounds, and a picture
+	$(BIN)/python tests/soak.py --picture docs/memory/soak.svg
+
 .PHONY: coverage
 coverage: build ## which lines of the package and of the crate no test reaches
 	bash tests/coverage.sh

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use memmap2::{Advice, MmapMut};
 
-const SIZES: [usize; 4] = [1 << 20, 4 << 20, 16 << 20, 64 << 20];
+const SIZES: [usize; 5] = [1 << 20, 2 << 20, 4 << 20, 16 << 20, 64 << 20];
 
 fn boxed(n: usize) -> Box<[u8]> {
     vec![0; n].into()

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::size_class::SizeClasses;
 
 /// A `max_size` of this many bytes is a mistake, not a wish.
 const MAX_SIZE_LIMIT: u64 = 1 << 40;
@@ -16,6 +17,9 @@ pub struct Config {
     pub max_size: usize,
     /// How many idle buffers a size class keeps; 0 keeps none.
     pub max_buffers: usize,
+    /// How many size classes a doubling has: 1, which is powers of two, 2 or 4. Finer ones waste less of
+    /// each buffer, and less often find an idle one of their own.
+    pub steps: usize,
     /// How many idle bytes the whole pool keeps. `None`: 64 MiB, or four times `max_size` if that is more.
     pub max_idle_bytes: Option<usize>,
     /// The budget: how many bytes may be out and idle together, transient ones included. `None`: any number.
@@ -46,6 +50,7 @@ impl Config {
         min_size: 4 << 10,
         max_size: 16 << 20,
         max_buffers: 16,
+        steps: 1,
         max_idle_bytes: None,
         max_bytes: None,
         idle_timeout: Some(Duration::from_secs(30)),
@@ -57,6 +62,7 @@ impl Config {
         min_size: 0,
         max_size: 0,
         max_buffers: 0,
+        steps: 1,
         max_idle_bytes: Some(0),
         max_bytes: None,
         idle_timeout: None,
@@ -73,10 +79,17 @@ impl Config {
                 limit: MAX_SIZE_LIMIT,
             });
         }
+        if !matches!(self.steps, 1 | 2 | 4) {
+            return Err(Error::Steps { steps: self.steps });
+        }
         if min_size > max_size {
             return Err(Error::MinSizeAboveMaxSize { min_size, max_size });
         }
         Ok(())
+    }
+
+    pub(crate) fn classes(&self) -> SizeClasses {
+        SizeClasses::new(self.min_size, self.max_size, self.steps)
     }
 
     /// Whether it is a null pool's, whatever its budget.

@@ -21,6 +21,12 @@ pub enum Error {
         /// The first size that is refused, in bytes.
         limit: u64,
     },
+    /// The configured number of size classes a doubling is none that can be had.
+    #[error("steps must be 1, 2 or 4 size classes a doubling, not {steps}")]
+    Steps {
+        /// What was given.
+        steps: usize,
+    },
     /// No buffer can have this many bytes on this platform.
     #[error("{requested} bytes are more than one buffer can have on this platform ({limit} bytes)")]
     TooLarge {

@@ -38,7 +38,7 @@ impl Pool {
     /// `max_buffers` buffers a class.
     pub fn new(config: Config) -> Result<Self, Error> {
         config.check()?;
-        let classes = SizeClasses::new(config.min_size, config.max_size);
+        let classes = config.classes();
         let mut buckets = Vec::new();
         let count = classes.capacities().count();
         buckets
@@ -75,7 +75,7 @@ impl Pool {
     fn with_buckets(config: Config, buckets: Vec<Bucket<Storage>>) -> Self {
         Self {
             config,
-            classes: SizeClasses::new(config.min_size, config.max_size),
+            classes: config.classes(),
             buckets,
             budget: Budget::new(&config),
             decay: Interval::default(),

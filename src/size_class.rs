@@ -1,26 +1,33 @@
 //! Pure arithmetic: bytes asked -> class -> capacity. Nothing here allocates or locks.
 
-/// Powers of two from `min_size` (rounded up) to `max_size`; the last class holds exactly `max_size`.
+use std::iter;
+
+/// Powers of two from `min_size` (rounded up) to `max_size`, or finer: each doubling is divided into
+/// `steps` equal ones. The last class holds exactly `max_size`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SizeClasses {
-    /// log2 of the first class's capacity.
-    first: u32,
+    /// The first class's capacity.
+    smallest: usize,
     max_size: usize,
-    count: usize,
+    /// log2 of how many classes a doubling has.
+    steps: u32,
+    /// What is added to an index, so that the first class has 0. It wraps around.
+    base: usize,
 }
 
 impl SizeClasses {
-    /// The caller has checked that `min_size <= max_size < 2^40`. No classes where `max_size` is 0.
-    pub(crate) fn new(min_size: usize, max_size: usize) -> Self {
-        let first = ceil_log2(min_size);
-        let count = match max_size {
-            0 => 0,
-            _ => ceil_log2(max_size).saturating_sub(first).saturating_add(1) as usize,
-        };
+    /// The caller has checked that `min_size <= max_size < 2^40`, and that `steps`, how many classes a
+    /// doubling has, is a small power of two. No classes where `max_size` is 0.
+    pub(crate) fn new(min_size: usize, max_size: usize, steps: usize) -> Self {
+        let steps = ceil_log2(steps);
+        // A doubling of fewer bytes than steps cannot be divided.
+        let first = ceil_log2(min_size).max(steps);
+        let before = (first as usize).wrapping_add(1).wrapping_shl(steps);
         Self {
-            first,
+            smallest: 1_usize.wrapping_shl(first),
             max_size,
-            count,
+            steps,
+            base: 1_usize.wrapping_sub(before),
         }
     }
 
@@ -31,22 +38,41 @@ impl SizeClasses {
         if n > self.max_size {
             return None;
         }
-        Some(ceil_log2(n).saturating_sub(self.first) as usize)
+        if n <= self.smallest {
+            return Some(0);
+        }
+        // The class's number is what the first bits of n - 1 say: which doubling, and which step of it.
+        let last = n.wrapping_sub(1);
+        let doubling = floor_log2(last);
+        let step = last.wrapping_shr(doubling.wrapping_sub(self.steps));
+        let index = (doubling as usize).wrapping_shl(self.steps);
+        Some(index.wrapping_add(step).wrapping_add(self.base))
     }
 
     /// The capacities of all classes in bytes, smallest first.
     pub(crate) fn capacities(self) -> impl Iterator<Item = usize> {
         let Self {
-            first, max_size, ..
+            smallest,
+            max_size,
+            steps,
+            ..
         } = self;
-        (first..)
-            .take(self.count)
-            .map(move |shift| max_size.min(1_usize.checked_shl(shift).unwrap_or(max_size)))
+        let next = move |&capacity: &usize| {
+            let step = 1_usize.wrapping_shl(floor_log2(capacity).wrapping_sub(steps));
+            (capacity < max_size).then(|| max_size.min(capacity.saturating_add(step)))
+        };
+        let first = (max_size > 0).then(|| max_size.min(smallest));
+        iter::successors(first, next)
     }
 }
 
-/// The smallest `k` with `2^k >= n`; 0 for 0.
+/// The largest `k` with `2^k <= n`, which is not 0.
 #[inline]
+fn floor_log2(n: usize) -> u32 {
+    (usize::BITS - 1).wrapping_sub(n.leading_zeros())
+}
+
+/// The smallest `k` with `2^k >= n`; 0 for 0.
 fn ceil_log2(n: usize) -> u32 {
     match n.checked_sub(1) {
         None => 0,
@@ -88,21 +114,37 @@ mod tests {
             (16, 1000),
             (0, 4096),
         ] {
-            let classes = SizeClasses::new(min, max);
-            let capacities: Vec<_> = classes.capacities().collect();
-            assert_eq!(capacities.last(), Some(&max));
-            assert!(capacities.is_sorted_by(|a, b| a < b), "{capacities:?}");
-            for n in 0..=max {
-                let class = classes.class_of(n).unwrap();
-                assert_eq!(capacities.iter().position(|&c| c >= n), Some(class), "{n}");
+            for steps in [1, 2, 4] {
+                let classes = SizeClasses::new(min, max, steps);
+                let capacities: Vec<_> = classes.capacities().collect();
+                assert_eq!(capacities.last(), Some(&max));
+                assert!(capacities.is_sorted_by(|a, b| a < b), "{capacities:?}");
+                for n in 0..=max {
+                    let class = classes.class_of(n).unwrap();
+                    assert_eq!(capacities.iter().position(|&c| c >= n), Some(class), "{n}");
+                }
+                assert_eq!(classes.class_of(max + 1), None);
             }
-            assert_eq!(classes.class_of(max + 1), None);
         }
     }
 
     #[test]
+    fn a_doubling_is_divided_into_equal_steps() {
+        let capacities =
+            |steps| -> Vec<_> { SizeClasses::new(60, 300, steps).capacities().collect() };
+        assert_eq!(capacities(1), [64, 128, 256, 300]);
+        assert_eq!(capacities(2), [64, 96, 128, 192, 256, 300]);
+        assert_eq!(
+            capacities(4),
+            [64, 80, 96, 112, 128, 160, 192, 224, 256, 300]
+        );
+        let tiny: Vec<_> = SizeClasses::new(0, 20, 4).capacities().collect();
+        assert_eq!(tiny, [4, 5, 6, 7, 8, 10, 12, 14, 16, 20]);
+    }
+
+    #[test]
     fn without_classes_everything_is_transient() {
-        let none = SizeClasses::new(0, 0);
+        let none = SizeClasses::new(0, 0, 1);
         assert_eq!(none.capacities().count(), 0);
         assert_eq!(none.class_of(1), None);
         assert_eq!(none.class_of(usize::MAX), None);
@@ -111,7 +153,7 @@ mod tests {
     #[test]
     fn the_widest_configuration_has_forty_one_classes() {
         let max = (1_usize << 40) - 1;
-        let capacities: Vec<_> = SizeClasses::new(0, max).capacities().collect();
+        let capacities: Vec<_> = SizeClasses::new(0, max, 1).capacities().collect();
         assert_eq!(
             (capacities.len(), capacities[0], capacities[40]),
             (41, 1, max)

@@ -38,25 +38,36 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 fn configs() -> impl Strategy<Value = Config> {
     let bytes = || prop::option::of(0..6 * MAX_SIZE);
-    (0..5_usize, bytes(), bytes()).prop_map(|(max_buffers, max_idle_bytes, max_bytes)| Config {
-        min_size: 20,
-        max_size: MAX_SIZE,
-        max_buffers,
-        max_idle_bytes,
-        max_bytes,
-        idle_timeout: Some(Duration::ZERO),
-        ..Config::DEFAULT
-    })
+    (
+        0..5_usize,
+        bytes(),
+        bytes(),
+        prop::sample::select(vec![1, 2, 4]),
+    )
+        .prop_map(|(max_buffers, max_idle_bytes, max_bytes, steps)| Config {
+            min_size: 20,
+            max_size: MAX_SIZE,
+            max_buffers,
+            steps,
+            max_idle_bytes,
+            max_bytes,
+            idle_timeout: Some(Duration::ZERO),
+            ..Config::DEFAULT
+        })
 }
 
 /// What a request of `n` bytes costs. Found by trying all classes.
-fn cost(n: usize) -> usize {
-    let classes = [32, 64, 128, 256, 512, MAX_SIZE];
-    classes.into_iter().find(|&size| size >= n).unwrap_or(n)
+fn cost(config: &Config, n: usize) -> usize {
+    let doublings = (5..10).map(|exponent| 1 << exponent);
+    let divided = doublings.flat_map(|size: usize| {
+        (0..config.steps).map(move |step| size + size * step / config.steps)
+    });
+    let mut classes = divided.filter(|&size| size < MAX_SIZE).chain([MAX_SIZE]);
+    classes.find(|&size| size >= n).unwrap_or(n)
 }
 
 fn check(config: &Config, live: &[Buffer<&Pool>], stats: &Stats) {
-    let out: usize = live.iter().map(|buffer| cost(buffer.len())).sum();
+    let out: usize = live.iter().map(|buffer| cost(config, buffer.len())).sum();
     assert_eq!(stats.outstanding, live.len() as u64);
     assert_eq!(stats.outstanding_bytes, out as u64);
     let idle = stats.idle_bytes;
@@ -80,7 +91,7 @@ fn run(config: &Config, steps: &[Step]) {
         match *step {
             Step::Acquire(n) => {
                 let lacking = config.max_bytes.is_some_and(|max_bytes| {
-                    before.outstanding_bytes + cost(n) as u64 > max_bytes as u64
+                    before.outstanding_bytes + cost(config, n) as u64 > max_bytes as u64
                 });
                 match pool.acquire(n) {
                     Ok(buffer) => {

@@ -40,9 +40,11 @@ def test_max_idle_bytes_has_a_finite_default(max_size: int, kept: int) -> None:
 def test_repr_makes_the_same_pool() -> None:
     assert repr(Pool(1, 2, 3)) == "Pool(min_size=1, max_size=2, max_buffers=3)"
     assert repr(Pool.null()) == "Pool.null()"
-    everything = Pool(1, 2, 3, max_idle_bytes=4, max_bytes=5, idle_timeout=0.5, zero="release")
+    everything = Pool(
+        4, 8, 3, steps=4, max_idle_bytes=4, max_bytes=5, idle_timeout=0.5, zero="release"
+    )
     assert repr(everything) == (
-        "Pool(min_size=1, max_size=2, max_buffers=3, max_idle_bytes=4, max_bytes=5, "
+        "Pool(min_size=4, max_size=8, max_buffers=3, steps=4, max_idle_bytes=4, max_bytes=5, "
         "idle_timeout=0.5, zero='release')"
     )
     assert repr(Pool(0, 0, 5)) == "Pool(min_size=0, max_size=0, max_buffers=5)"
@@ -67,6 +69,10 @@ def test_repr_makes_the_same_pool() -> None:
         ({"max_buffers": 1.5}, TypeError, "'float'"),
         ({"max_size": "1"}, TypeError, "'str'"),
         ({"max_size": None}, TypeError, "'NoneType'"),
+        ({"steps": 3}, ValueError, "steps must be 1, 2 or 4 .*, not 3"),
+        ({"steps": 0}, ValueError, "steps must be 1, 2 or 4 .*, not 0"),
+        ({"steps": -1}, ValueError, "steps must be 0 or more, not -1"),
+        ({"steps": 2**64}, OverflowError, r"steps \(an integer of 65 bits\)"),
         ({"max_idle_bytes": -1}, ValueError, "max_idle_bytes must be 0 or more, not -1"),
         ({"max_idle_bytes": 2**64}, OverflowError, r"max_idle_bytes \(an integer of 65 bits\)"),
         ({"max_bytes": -1}, ValueError, "max_bytes must be 0 or more, not -1"),
@@ -100,6 +106,19 @@ def test_size_classes_are_powers_of_two_up_to_max_size(asked: int, size: int) ->
     assert pool.view(asked).nbytes == asked
     (bucket,) = pool.stats().buckets
     assert (bucket.size, bucket.misses, bucket.depth) == (size, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("steps", "sizes"),
+    [(1, [128, 256, 512]), (2, [128, 192, 256, 384, 512]), (4, [128, 160, 192, 224, 256, 320])],
+)
+def test_size_classes_may_be_finer(steps: int, sizes: list[int]) -> None:
+    pool = Pool(min_size=100, max_size=1000, max_buffers=1, steps=steps)
+    for size in sizes:
+        for n in (size, size - 1):
+            pool.view(n)
+    assert [bucket.size for bucket in pool.stats().buckets] == sizes
+    assert all(bucket.hits == 1 for bucket in pool.stats().buckets)
 
 
 def test_above_max_size_is_transient() -> None:

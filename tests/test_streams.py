@@ -21,6 +21,7 @@ from helpers import pattern, reuse_hard
 from hypothesis import given
 from hypothesis import strategies as st
 
+import bytepool
 from bytepool import Pool, _stream_reader, streams
 
 if TYPE_CHECKING:
@@ -484,6 +485,30 @@ def test_written_views_may_be_released_at_once(run: Any) -> None:
 
     run(main())
     assert pool.stats().outstanding == 0
+
+
+def test_readview_waits_for_the_pools_budget(run: Any) -> None:
+    async def main() -> None:
+        pool = Pool(4096, 1 << 20, max_bytes=1 << 20)
+        held = pool.allocate(1 << 20)
+        seen = asyncio.Event()
+
+        async def handler(reader: streams.StreamReader, _writer: asyncio.StreamWriter) -> None:
+            seen.set()
+            assert bytes(await reader.readview(500_000)) == pattern(500_000)
+            assert bytes(await reader.readview(1 << 20)) == pattern(1 << 20)
+            with pytest.raises(bytepool.PoolExhaustedError, match="whole budget"):
+                await reader.readview(1 << 21)
+
+        async with connected(handler, pool) as (_, writer):
+            writer.write(pattern(500_000) + pattern(1 << 20))
+            await seen.wait()
+            await asyncio.sleep(0.05)
+            assert pool.stats().outstanding == 1
+            held.release()
+        assert pool.stats().outstanding == 0
+
+    run(main())
 
 
 def test_idle_connections_hold_no_buffer(run: Any) -> None:

@@ -34,6 +34,7 @@ class Pool:
         max_size: SupportsIndex = 16777216,
         max_buffers: SupportsIndex = 16,
         *,
+        steps: SupportsIndex = 1,
         max_idle_bytes: SupportsIndex | None = None,
         max_bytes: SupportsIndex | None = None,
         idle_timeout: float | None = 30.0,
@@ -62,6 +63,8 @@ class Pool:
     def max_size(self) -> int: ...
     @property
     def max_buffers(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
     @property
     def max_idle_bytes(self) -> int: ...
     @property

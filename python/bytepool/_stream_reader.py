@@ -103,14 +103,25 @@ class StreamReader(asyncio.StreamReader):
         before anything is allocated. Fresh memory costs the system nothing until it is written, so
         a peer that promises much and sends little is dear in address space only.
 
+        If the pool has a budget (``max_bytes``) that is used up, this waits for its turn first;
+        what the peer sends meanwhile is read ahead as far as always, and then held back.
+
         Raises IncompleteReadError, which carries what came, if the stream ends before, and what
-        ``Pool.view`` raises. When this is cancelled, what had arrived is not lost: the next read
-        gets it.
+        ``Pool.allocate_async`` raises. When this is cancelled, what had arrived is not lost: the
+        next read gets it.
         """
         n = operator.index(n)
         if max_size is not None and n > max_size:
             raise ValueError(f"a message of {n} bytes is above max_size ({max_size} bytes)")
-        target = _Target((self._pool or _default_pool()).view(n))
+        pool = self._pool or _default_pool()
+        try:
+            view = pool.view(n)
+        except bytepool.PoolExhaustedError:
+            view = None
+        if view is None:
+            view = (await pool.allocate_async(n)).bytes()
+        target = _Target(view)
+        del view  # the target lets go of it when something fails
         await self._fill(target, "readview")
         return target.view
 

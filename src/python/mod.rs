@@ -68,9 +68,9 @@ impl From<Error> for PyErr {
         }
         let message = error.to_string();
         match error {
-            Error::MinSizeAboveMaxSize { .. } | Error::MaxSizeTooLarge { .. } => {
-                PyValueError::new_err(message)
-            }
+            Error::MinSizeAboveMaxSize { .. }
+            | Error::MaxSizeTooLarge { .. }
+            | Error::Steps { .. } => PyValueError::new_err(message),
             Error::TooLarge { .. } => PyOverflowError::new_err(message),
             Error::OutOfMemory { .. } => PyMemoryError::new_err(message),
             Error::Exhausted { .. } | Error::AboveBudget { .. } => {

@@ -12,7 +12,7 @@ use super::allocator::Allocator;
 use super::core::Core;
 use super::lease::Lease;
 use super::size::{
-    Size, Timeout, idle_timeout, max_buffers, max_bytes, max_idle_bytes, max_size, min_size,
+    Size, Timeout, idle_timeout, max_buffers, max_bytes, max_idle_bytes, max_size, min_size, steps,
 };
 use super::stats;
 use crate::config::{Config, Zero};
@@ -22,13 +22,15 @@ use crate::pool;
 /// Set to `null`, it turns every pool into a null pool.
 const SWITCH: &str = "BYTEPOOL";
 
-/// A pool of reusable byte buffers, in size classes that are powers of two.
+/// A pool of reusable byte buffers, in size classes that are powers of two (or finer).
 ///
 /// min_size: the smallest size class in bytes, rounded up to a power of two; a smaller request gets a
 ///     buffer of this size class (and still a view of exactly the bytes asked for).
 /// max_size: the largest size that is pooled, in bytes. A larger request is *transient*: served
 ///     exactly, counted, freed when it comes back. Below 4096, give a ``min_size`` too.
 /// max_buffers: how many idle buffers each size class keeps; 0 keeps none.
+/// steps: how many size classes a doubling has: 1, which is powers of two, 2 or 4. Finer ones waste less
+///     of each buffer, and less often find an idle one of their own size.
 /// max_idle_bytes: how many idle bytes the whole pool keeps, 0 none; None is 64 MiB, or four times
 ///     ``max_size`` if that is more. To make room, what nobody has needed lately is freed first, then
 ///     what is larger.
@@ -42,7 +44,7 @@ const SWITCH: &str = "BYTEPOOL";
 ///     are handed out. Large ones are zeroed while other threads run.
 ///
 /// Raises ValueError if a number is negative, ``min_size > max_size``, ``max_size`` is 2**40 or more,
-/// ``zero`` is none of the three, or the environment variable ``BYTEPOOL`` is neither empty nor
+/// ``steps`` or ``zero`` is none of the three, or the environment variable ``BYTEPOOL`` is neither empty nor
 /// ``null``; TypeError for a number that is no integer; OverflowError or MemoryError for more buffers
 /// than can be counted or listed.
 ///
@@ -122,6 +124,9 @@ impl Pool {
         } = config;
         let mut text =
             format!("Pool(min_size={min_size}, max_size={max_size}, max_buffers={max_buffers}");
+        if config.steps != Config::DEFAULT.steps {
+            text += &format!(", steps={}", config.steps);
+        }
         if let Some(max_idle_bytes) = config.max_idle_bytes {
             text += &format!(", max_idle_bytes={max_idle_bytes}");
         }
@@ -149,12 +154,13 @@ impl Pool {
             max_size = Config::DEFAULT.max_size,
             max_buffers = Config::DEFAULT.max_buffers,
             *,
+            steps = Config::DEFAULT.steps,
             max_idle_bytes = None,
             max_bytes = None,
             idle_timeout = Config::DEFAULT.idle_timeout,
             zero = Config::DEFAULT.zero,
         ),
-        text_signature = "(min_size=4096, max_size=16777216, max_buffers=16, *, \
+        text_signature = "(min_size=4096, max_size=16777216, max_buffers=16, *, steps=1, \
                           max_idle_bytes=None, max_bytes=None, idle_timeout=30.0, zero='never')"
     )]
     #[expect(clippy::too_many_arguments, reason = "they are Python's keywords")]
@@ -163,6 +169,7 @@ impl Pool {
         #[pyo3(from_py_with = min_size)] min_size: usize,
         #[pyo3(from_py_with = max_size)] max_size: usize,
         #[pyo3(from_py_with = max_buffers)] max_buffers: usize,
+        #[pyo3(from_py_with = steps)] steps: usize,
         #[pyo3(from_py_with = max_idle_bytes)] max_idle_bytes: Option<usize>,
         #[pyo3(from_py_with = max_bytes)] max_bytes: Option<usize>,
         #[pyo3(from_py_with = idle_timeout)] idle_timeout: Option<Duration>,
@@ -172,6 +179,7 @@ impl Pool {
             min_size,
             max_size,
             max_buffers,
+            steps,
             max_idle_bytes,
             max_bytes,
             idle_timeout,
@@ -334,6 +342,12 @@ impl Pool {
     #[getter]
     fn max_buffers(&self) -> usize {
         self.core.config().max_buffers
+    }
+
+    /// How many size classes a doubling has.
+    #[getter]
+    fn steps(&self) -> usize {
+        self.core.config().steps
     }
 
     /// How many idle bytes the whole pool keeps; 0 for the null pool.

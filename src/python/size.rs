@@ -48,11 +48,20 @@ fn config_size(name: &str, object: &Bound<'_, PyAny>) -> PyResult<usize> {
 
 /// The configured number of buffers that a size class keeps.
 pub(super) fn max_buffers(object: &Bound<'_, PyAny>) -> PyResult<usize> {
+    count("max_buffers", object)
+}
+
+/// The configured number of size classes a doubling. Which make sense is the core's to say.
+pub(super) fn steps(object: &Bound<'_, PyAny>) -> PyResult<usize> {
+    count("steps", object)
+}
+
+fn count(name: &str, object: &Bound<'_, PyAny>) -> PyResult<usize> {
     match read(object)? {
         Number::Fits(n) => Ok(n),
-        Number::Negative(n) => Err(negative("max_buffers", &n)),
+        Number::Negative(n) => Err(negative(name, &n)),
         Number::TooLarge(n) => Err(PyOverflowError::new_err(format!(
-            "max_buffers ({n}) is more than this platform can count ({})",
+            "{name} ({n}) is more than this platform can count ({})",
             isize::MAX
         ))),
     }

@@ -25,6 +25,7 @@ TITLES = {
     "window": "Window: 16 alive, the oldest replaced",
     "touch": "Window, every byte written",
     "threads": "Two threads that receive",
+    "zero": "Zeroing of reused memory: allocate, release",
 }
 
 
@@ -73,12 +74,15 @@ CALLS = {
 }
 
 
+ZERO = ("never", "release", "allocate")
+
+
 @dataclass(frozen=True)
 class Case:
     """One thing to measure, in processes of its own."""
 
     workload: str
-    """``calls``, ``round trip``, ``window``, ``touch`` or ``threads``."""
+    """A key of ``TITLES``."""
     load: str
     """The size of the buffers."""
     contender: str
@@ -106,6 +110,10 @@ class Case:
             setup, statement = CALLS[self.contender]
             n = parse_size(self.load)
             return f"{CONTENDERS['bytepool'].setup}; {setup}", statement, {"n": n, "largest": n}
+        if self.workload == "zero":
+            n = parse_size(self.load)
+            setup = f"from bytepool import Pool; pool = Pool(zero={self.contender!r})"
+            return setup, CALLS["allocate, release"][1], {"n": n}
         contender = CONTENDERS[self.contender]
         if self.workload == "round trip":
             n = parse_size(self.load)
@@ -189,6 +197,7 @@ def plan(*, quick: bool) -> list[Case]:
             cases += [Case(workload, load, name) for name in names]
             cases += [Case(workload, load, name, other) for other in allocators() for name in fresh]
     cases += [Case("threads", "64 KiB", name) for name in ("bytepool", "deque")]
+    cases += [Case("zero", size, policy) for size in sizes[:3] for policy in ZERO]
     if quick:
         few = [("calls", "64 KiB"), ("round trip", "1 MiB"), ("touch", "64 KiB-4 MiB")]
         cases = [case for case in cases if (case.workload, case.load) in few and not case.allocator]

@@ -1,0 +1,41 @@
+"""The memory that a process keeps, as the system counts it; ``benches/memory.py`` measures it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MEMORY = Path(__file__).parents[1] / "benches" / "memory.py"
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+def measure(case: str, name: str) -> dict[str, float]:
+    done = subprocess.run(
+        [sys.executable, MEMORY, case, name], check=True, stdout=subprocess.PIPE, text=True
+    )
+    figures: dict[str, float] = json.loads(done.stdout)
+    return figures
+
+
+def test_after_a_burst_of_a_gibibyte_and_a_trim_the_memory_is_back() -> None:
+    """Among other memory that comes and goes, so that the allocator has holes everywhere."""
+    figures = measure("burst", "bytepool")
+    assert figures["peak"] - figures["began"] > 1 << 30
+    assert figures["trimmed"] > 32 << 20
+    assert figures["end"] <= 1.05 * figures["began"]
+
+
+def test_what_is_lent_wastes_little_with_finer_classes() -> None:
+    """Powers of two take 1.3 times what is asked for on a mixed load, two steps a doubling 1.2."""
+    figures = measure("mixed", "steps=2")
+    assert figures["lent"] <= 1.25
+    assert figures["hit_rate"] >= 0.95
+
+
+def test_all_that_is_resident_is_little_more_than_what_is_alive_where_memory_comes_first() -> None:
+    assert measure("mixed", "steps=4, max_idle_bytes=1 MiB")["all"] <= 1.25

@@ -1,0 +1,25 @@
+"""A short soak; ``make soak`` runs the long one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+
+def test_memory_stays_in_bounds_under_bursts_and_goes_away_in_quiet_times(tmp_path: Path) -> None:
+    picture = tmp_path / "soak.svg"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-X", "dev", "-W", "error"),
+            *(Path(__file__).with_name("soak.py"), "--seconds", "9", "--cycles", "3"),
+            *("--picture", picture),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith(" 0 failures\n")
+    assert "resident, beyond the start" in picture.read_text()
