@@ -29,18 +29,24 @@
 //!    |                                          |
 //! bucket.rs  empty? look through the         shelf.rs    push
 //!    |       others, in the end lock all        |
-//! pool.rs    nothing? allocate, unlocked     bucket.rs   no room? lock all, make room
-//!                                               |
-//!                                            pool.rs     class full? free, unlocked
+//! budget.rs  nothing? may there be more?     bucket.rs   no room? lock all, make room,
+//!    |                                          |        ask budget.rs for more
+//! storage.rs allocate, unlocked              idle.rs     none? others make some, or it is freed
 //! ```
+//!
+//! `queue.rs` is for who waits until the budget has something again, `idle.rs` for all that frees idle
+//! memory: a trim, a decay, a close, or want of room.
 //!
 //! # Lock rules
 //!
 //! - Under a bucket's locks: pop, push or move a few boxes and count. The vectors behind it never grow
 //!   beyond what was reserved when the pool was made. No allocation, no free, no callback, no Python
-//!   call. A box that does not fit is dropped after the locks.
+//!   call. What has to be freed is handed out, a batch on the stack, and dropped after the locks.
 //! - One lock at a time, a shelf's; or all of one bucket: first its class's, then the shelves' in
 //!   order. Never locks of two buckets.
+//! - The budget's lock is the innermost but for that of a turn in its queue: it may be taken under a
+//!   bucket's, and nothing else is taken under it. Only there a list grows, by who lines up. Whoever
+//!   is woken is woken without any lock.
 //! - No lock at all is held across a call into Python: creating or freeing an object there can run
 //!   arbitrary code, which may come back into the pool.
 //! - The mutex (`sync.rs`) has no poison, and all that we keep in a thread local is a number without

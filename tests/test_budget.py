@@ -276,8 +276,10 @@ def test_many_threads_share_a_small_budget() -> None:
 
     with ThreadPoolExecutor(9) as threads:
         most = threads.submit(watch)
-        done = sum(threads.map(work, range(1, 9)))
-        over.set()
+        try:
+            done = sum(threads.map(work, range(1, 9)))
+        finally:
+            over.set()
     assert done == 1600
     # The snapshot goes from class to class, so a buffer that moves meanwhile may count twice.
     assert most.result() <= 2 * 16 * KIB

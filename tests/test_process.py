@@ -85,6 +85,7 @@ def test_fork_with_live_buffers_while_threads_use_the_pool() -> None:
                 alloc.allocate(10_000)[:5] = b"hello"
                 alloc.release()
                 pool.stats()
+                pool.trim()
 
         threads = [threading.Thread(target=work) for _ in range(3)]
         for thread in threads:

@@ -10,6 +10,8 @@ use crate::pool::Pool;
 
 static WATCH: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
+// Its methods stay attached to the interpreter, even those that may take a while: a process forks
+// while it is attached, and no lock may be held by another thread then.
 /// What a ``Pool`` shares with the memory that it lent: its buckets and counters.
 #[pyclass(frozen, weakref, module = "bytepool._bytepool")]
 struct CorePool(Pool);
@@ -17,8 +19,8 @@ struct CorePool(Pool);
 #[pymethods]
 impl CorePool {
     /// As ``Pool.decay``.
-    fn decay(&self, py: Python<'_>) -> usize {
-        py.detach(|| self.0.decay())
+    fn decay(&self) -> usize {
+        self.0.decay()
     }
 }
 

@@ -273,8 +273,8 @@ impl Pool {
     /// which may keep it. Buffers that are out stay out. Raises TypeError, ValueError or OverflowError
     /// for a number that is no size.
     #[pyo3(signature = (keep_bytes = Size(0)), text_signature = "($self, keep_bytes=0)")]
-    fn trim(&self, py: Python<'_>, keep_bytes: Size) -> usize {
-        py.detach(|| self.core().trim(keep_bytes.0))
+    fn trim(&self, keep_bytes: Size) -> usize {
+        self.core.trim(keep_bytes.0)
     }
 
     /// Frees idle memory that nobody has needed since the last time that this did something, and says
@@ -283,17 +283,16 @@ impl Pool {
     /// It does something once every ``idle_timeout`` seconds, and else returns 0, so call it as often as
     /// you like. Python's garbage collector calls it each time it runs; a process that sleeps runs
     /// neither, see ``bytepool.decay`` for what does it then.
-    fn decay(&self, py: Python<'_>) -> usize {
-        py.detach(|| self.core().decay())
+    fn decay(&self) -> usize {
+        self.core.decay()
     }
 
     /// Frees what is idle, and from now on lends nothing and keeps nothing.
     ///
     /// Buffers that are out stay valid, and are freed when they come home. Who waits for bytes, and who
     /// asks for some from now on, gets PoolClosedError. Closing twice is fine.
-    fn close(&self, py: Python<'_>) {
-        let core = self.core();
-        py.detach(|| core.close());
+    fn close(&self) {
+        self.core.close();
     }
 
     /// Whether ``close()`` was called.
@@ -310,12 +309,11 @@ impl Pool {
     /// Closes the pool.
     fn __exit__(
         &self,
-        py: Python<'_>,
         _exc_type: &Bound<'_, PyAny>,
         _exc_value: &Bound<'_, PyAny>,
         _traceback: &Bound<'_, PyAny>,
     ) {
-        self.close(py);
+        self.close();
     }
 
     /// What the pool has done so far: a frozen ``bytepool.Stats``.
