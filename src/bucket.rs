@@ -10,7 +10,7 @@
 
 use crate::budget::Budget;
 use crate::error::Error;
-use crate::shelf::{Batch, Shelf};
+use crate::shelf::{Age, Batch, Shelf};
 use crate::stats::{BucketStats, Reason};
 use crate::sync::{Mutex, MutexGuard, thread_index};
 
@@ -177,11 +177,11 @@ impl<T> Bucket<T> {
         count.saturating_sub(left)
     }
 
-    /// Gives up idle items, the oldest of each shelf: `count` at most and no more than a batch. `cold`:
-    /// only such as nobody has needed since the last [`cool`](Self::cool).
+    /// Gives up idle items of that age, the oldest of each shelf: `count` at most and no more than a
+    /// batch.
     #[cold]
-    pub(crate) fn evict(&self, count: usize, cold: bool, reason: Reason) -> Evicted<T> {
-        self.lock().evict(count, cold, reason)
+    pub(crate) fn evict(&self, count: usize, age: Age, reason: Reason) -> Evicted<T> {
+        self.lock().evict(count, age, reason)
     }
 
     /// Gives up all room, so that every return has to ask for some, and a batch of idle items.
@@ -192,15 +192,23 @@ impl<T> Bucket<T> {
         for shelf in &mut whole.shelves {
             shelf.room = 0;
         }
-        let evicted = whole.evict(usize::MAX, false, reason);
+        let evicted = whole.evict(usize::MAX, Age::Any, reason);
         Evicted { room, ..evicted }
     }
 
-    /// From now on, all that is idle is cold until it is taken.
+    /// From now on, all that is idle is [`Cold`](Age::Cold) until it is taken.
     #[cold]
     pub(crate) fn cool(&self) {
         for shelf in &mut self.lock().shelves {
             shelf.cool();
+        }
+    }
+
+    /// From now on, all that is idle is [`Unneeded`](Age::Unneeded) until it is taken.
+    #[cold]
+    pub(crate) fn begin_decay(&self) {
+        for shelf in &mut self.lock().shelves {
+            shelf.begin_decay();
         }
     }
 
@@ -320,13 +328,12 @@ impl<T> Whole<'_, T> {
         own.room = own.depth().saturating_add(rest);
     }
 
-    fn evict(&mut self, count: usize, cold: bool, reason: Reason) -> Evicted<T> {
+    fn evict(&mut self, count: usize, age: Age, reason: Reason) -> Evicted<T> {
         let room = self.room();
         let mut items = Batch::default();
         let mut evicted = 0_usize;
         for shelf in &mut self.shelves {
-            let left = count.saturating_sub(evicted);
-            let left = if cold { left.min(shelf.cold()) } else { left };
+            let left = count.saturating_sub(evicted).min(shelf.count(age));
             evicted = evicted.saturating_add(shelf.evict(left, &mut items));
         }
         self.class.count(reason, evicted as u64);
@@ -579,7 +586,7 @@ mod tests {
         let bucket = Bucket::new(8, 16).unwrap();
         (0..12).for_each(|item| give(&bucket, item));
         let room = bucket.lock().room();
-        let evicted = bucket.evict(3, false, Reason::Trimmed);
+        let evicted = bucket.evict(3, Age::Any, Reason::Trimmed);
         assert_eq!((evicted.count, evicted.room), (3, 3));
         assert!(evicted.items.into_iter().flatten().eq(0..3));
         assert_eq!(bucket.lock().room(), room - 3);
@@ -591,7 +598,7 @@ mod tests {
     fn cold_is_what_nobody_needed_since_it_was_cooled() {
         let bucket = Bucket::new(8, 16).unwrap();
         (0..6).for_each(|item| give(&bucket, item));
-        let cold = || bucket.evict(usize::MAX, true, Reason::Decayed);
+        let cold = || bucket.evict(usize::MAX, Age::Cold, Reason::Capped);
         assert_eq!(cold().count, 0, "they came home just now");
         bucket.cool();
         let busy: Vec<_> = (0..4).map(|_| pop(&bucket).unwrap()).collect();
@@ -603,7 +610,24 @@ mod tests {
             cold().items.into_iter().flatten().eq(2..6),
             "the newest, too"
         );
-        assert_eq!((bucket.stats().0.decayed, bucket.depth()), (6, 0));
+        assert_eq!((bucket.stats().0.capped, bucket.depth()), (6, 0));
+    }
+
+    #[test]
+    fn to_be_cooled_in_between_does_not_make_it_unneeded() {
+        let bucket = Bucket::new(8, 16).unwrap();
+        (0..6).for_each(|item| give(&bucket, item));
+        bucket.begin_decay();
+        let busy: Vec<_> = (0..4).map(|_| pop(&bucket).unwrap()).collect();
+        busy.into_iter().rev().for_each(|item| give(&bucket, item));
+        bucket.cool();
+        let busy = pop(&bucket).unwrap();
+        give(&bucket, busy);
+        let unneeded = || bucket.evict(usize::MAX, Age::Unneeded, Reason::Decayed);
+        assert!(unneeded().items.into_iter().flatten().eq(0..2));
+        assert_eq!(unneeded().count, 0);
+        bucket.begin_decay();
+        assert!(unneeded().items.into_iter().flatten().eq(2..6));
     }
 
     #[test]

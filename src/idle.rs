@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use crate::bucket::{Bucket, Evicted};
 use crate::error::Error;
 use crate::pool::Pool;
+use crate::shelf::Age;
 use crate::stats::Reason;
 use crate::storage::Storage;
 use crate::sync::{AtomicU64, Ordering};
@@ -16,7 +17,7 @@ impl Pool {
         let idle = self.buckets.iter().fold(0_usize, |sum, bucket| {
             sum.saturating_add(bucket.size().saturating_mul(bucket.depth()))
         });
-        self.evict(idle.saturating_sub(keep_bytes), 0, Reason::Trimmed)
+        self.evict_cold_first(idle.saturating_sub(keep_bytes), Reason::Trimmed)
     }
 
     /// Frees what has lain idle and not been needed since the last time that this did something, and
@@ -29,9 +30,13 @@ impl Pool {
         }
         let mut freed = 0_usize;
         for bucket in &self.buckets {
-            freed =
-                freed.saturating_add(self.evict_from(bucket, usize::MAX, true, Reason::Decayed));
-            bucket.cool();
+            freed = freed.saturating_add(self.evict_from(
+                bucket,
+                usize::MAX,
+                Age::Unneeded,
+                Reason::Decayed,
+            ));
+            bucket.begin_decay();
         }
         freed
     }
@@ -57,15 +62,15 @@ impl Pool {
                 Err(error @ Error::Exhausted { waiting: 0, .. }) => error,
                 other => return other,
             };
-            if self.evict(bytes, 0, Reason::Capped) == 0 {
+            if self.evict_cold_first(bytes, Reason::Capped) == 0 {
                 return Err(error);
             }
         }
     }
 
-    /// Has the other buckets give up room for `bytes`: what they do not use, then what nobody has
-    /// needed lately, then what is larger. What is smaller and in use stays: freeing much of that for
-    /// the sake of one would cost more than it saves.
+    /// Has the buckets give up room for `bytes`: what they do not use, then that of items which nobody
+    /// has needed since room was last short, the largest first. If that does not do, all is in use, and
+    /// stays: then it is the newcomer that has to go, and what is not used from now on is next.
     pub(crate) fn make_room(&self, bytes: usize) -> bool {
         if !self.budget.could_keep(bytes) {
             return false;
@@ -78,19 +83,26 @@ impl Pool {
             made = made.saturating_add(room);
         }
         let lacking = bytes.saturating_sub(made);
-        lacking == 0 || self.evict(lacking, bytes.saturating_add(1), Reason::Capped) >= lacking
+        if self.evict(lacking, Age::Cold, Reason::Capped) >= lacking {
+            return true;
+        }
+        self.buckets.iter().for_each(Bucket::cool);
+        false
     }
 
-    /// Frees idle memory, `bytes` or somewhat more: what nobody has needed lately, then the largest, but
-    /// of what is in use only such as is no smaller than `least`. Says how much it freed.
-    fn evict(&self, bytes: usize, least: usize, reason: Reason) -> usize {
+    /// Frees idle memory of any age, `bytes` or somewhat more. Says how much it freed.
+    fn evict_cold_first(&self, bytes: usize, reason: Reason) -> usize {
+        let cold = self.evict(bytes, Age::Cold, reason);
+        cold.saturating_add(self.evict(bytes.saturating_sub(cold), Age::Any, reason))
+    }
+
+    /// Frees idle memory of that age, `bytes` or somewhat more, the largest first. Says how much it
+    /// freed.
+    fn evict(&self, bytes: usize, age: Age, reason: Reason) -> usize {
         let mut freed = 0_usize;
-        for cold in [true, false] {
-            let largest_first = self.buckets.iter().rev();
-            for bucket in largest_first.filter(|bucket| cold || bucket.size() >= least) {
-                let lacking = bytes.saturating_sub(freed);
-                freed = freed.saturating_add(self.evict_from(bucket, lacking, cold, reason));
-            }
+        for bucket in self.buckets.iter().rev() {
+            let lacking = bytes.saturating_sub(freed);
+            freed = freed.saturating_add(self.evict_from(bucket, lacking, age, reason));
         }
         freed
     }
@@ -99,13 +111,13 @@ impl Pool {
         &self,
         bucket: &Bucket<Storage>,
         bytes: usize,
-        cold: bool,
+        age: Age,
         reason: Reason,
     ) -> usize {
         let mut freed = 0_usize;
         while freed < bytes {
             let count = bytes.saturating_sub(freed).div_ceil(bucket.size());
-            let evicted = bucket.evict(count, cold, reason);
+            let evicted = bucket.evict(count, age, reason);
             if evicted.count == 0 {
                 break;
             }

@@ -12,6 +12,17 @@ const BATCH: usize = 8;
 /// and none while there is memory to be allocated for a list of them.
 pub(crate) type Batch<T> = [Option<T>; BATCH];
 
+/// Which idle items are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Age {
+    /// All of them.
+    Any,
+    /// Those that nobody has needed since room was last short.
+    Cold,
+    /// Those that nobody has needed since the last decay.
+    Unneeded,
+}
+
 /// What a thread needs for a round trip stands first, in one cache line with the lock.
 #[derive(Debug)]
 #[repr(C)]
@@ -22,8 +33,10 @@ pub(crate) struct Shelf<T> {
     older: VecDeque<T>,
     /// How many it may keep: its part of the class's limit, dealt out by the bucket.
     pub(crate) room: usize,
-    /// The fewest it has had since the last decay: so many, the oldest, nobody needed.
+    /// The fewest it has had since it was last cooled: so many, the oldest, nobody needed.
     cold: usize,
+    /// The fewest it had between the last decay and when it was last cooled.
+    cold_before: usize,
     pub(crate) returned: u64,
     pub(crate) dropped: u64,
 }
@@ -35,6 +48,7 @@ impl<T> Shelf<T> {
         older: VecDeque::new(),
         room: 0,
         cold: 0,
+        cold_before: 0,
         returned: 0,
         dropped: 0,
     };
@@ -62,18 +76,30 @@ impl<T> Shelf<T> {
             evicted = evicted.saturating_add(usize::from(place.is_some()));
         }
         self.cold = self.cold.saturating_sub(evicted);
+        self.cold_before = self.cold_before.saturating_sub(evicted);
         self.room = self.room.saturating_sub(evicted);
         evicted
     }
 
-    /// How many of the oldest nobody has needed since the last time.
-    pub(crate) fn cold(&self) -> usize {
-        self.cold
+    /// How many items, the oldest, are of that age.
+    pub(crate) fn count(&self, age: Age) -> usize {
+        match age {
+            Age::Any => self.depth(),
+            Age::Cold => self.cold,
+            Age::Unneeded => self.cold.min(self.cold_before),
+        }
+    }
+
+    /// From now on, all that it has is cold until somebody takes it.
+    pub(crate) fn cool(&mut self) {
+        self.cold_before = self.count(Age::Unneeded);
+        self.cold = self.depth();
     }
 
     /// From now on, all that it has is not needed until somebody takes it.
-    pub(crate) fn cool(&mut self) {
+    pub(crate) fn begin_decay(&mut self) {
         self.cold = self.depth();
+        self.cold_before = self.cold;
     }
 
     #[inline]

@@ -110,7 +110,7 @@ class Soak:
             with await self.budget.allocate_async(n) as alloc:
                 write(alloc.bytes())
                 await asyncio.sleep(choose.random() / 100)
-            self.small.view(choose.randrange(64 * KIB))[:1] = b"x"
+            self.small.view(choose.randrange(1, 64 * KIB))[:1] = b"x"
             self.messages += 2
 
     # What is seen

@@ -32,8 +32,7 @@ const SWITCH: &str = "BYTEPOOL";
 /// steps: how many size classes a doubling has: 1, which is powers of two, 2 or 4. Finer ones waste less
 ///     of each buffer, and less often find an idle one of their own size.
 /// max_idle_bytes: how many idle bytes the whole pool keeps, 0 none; None is 64 MiB, or four times
-///     ``max_size`` if that is more. To make room, what nobody has needed lately is freed first, then
-///     what is larger.
+///     ``max_size`` if that is more. Room is made by what nobody has needed since room was last short.
 /// max_bytes: the budget, how many bytes may be out and idle together, transient ones included; None is
 ///     no bound. Sizes count what the memory costs: the capacity of the size class.
 /// idle_timeout: idle memory that nobody has needed for so many seconds is freed, at the latest after
