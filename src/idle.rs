@@ -12,7 +12,7 @@ use crate::sync::{AtomicU64, Ordering};
 
 impl Pool {
     /// Frees idle memory now, down to `keep_bytes`, and says how many bytes it freed. What nobody
-    /// has needed for longest goes first, then the largest.
+    /// has needed since room was last short goes first, and of that the largest.
     pub fn trim(&self, keep_bytes: usize) -> usize {
         let idle = self.buckets.iter().fold(0_usize, |sum, bucket| {
             sum.saturating_add(bucket.size().saturating_mul(bucket.depth()))
@@ -58,12 +58,19 @@ impl Pool {
     /// Takes bytes of the budget, if need be those of idle memory, which is freed.
     pub(crate) fn reserve(&self, bytes: usize) -> Result<(), Error> {
         loop {
-            let error = match self.budget.reserve(bytes) {
-                Err(error @ Error::Exhausted { waiting: 0, .. }) => error,
-                other => return other,
+            let reserved = self.budget.reserve(bytes);
+            let Err(Error::Exhausted {
+                used,
+                max_bytes,
+                waiting: 0,
+                ..
+            }) = reserved
+            else {
+                return reserved;
             };
-            if self.evict_cold_first(bytes, Reason::Capped) == 0 {
-                return Err(error);
+            let lacking = bytes.saturating_sub(max_bytes.saturating_sub(used));
+            if self.evict_cold_first(lacking, Reason::Capped) == 0 {
+                return reserved;
             }
         }
     }

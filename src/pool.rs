@@ -199,24 +199,24 @@ impl Pool {
             .map(|storage| (storage, true))
             .or_else(|miss| {
                 let fresh = self.reserve(bucket.size());
-                let fresh = fresh.and_then(|()| self.allocate(bucket.size()));
+                let fresh = fresh.and_then(|()| self.allocate(bucket.size(), n));
                 let fresh = fresh.inspect_err(|_| bucket.undo(&miss));
                 Ok((fresh?, false))
             })
     }
 
-    /// Fresh memory, whose bytes are reserved.
-    pub(crate) fn allocate(&self, size: usize) -> Result<Storage, Error> {
+    /// Fresh memory, whose bytes are reserved, of which so many are wanted now.
+    pub(crate) fn allocate(&self, size: usize, used: usize) -> Result<Storage, Error> {
         let fresh = if self.buckets.is_empty() {
             Storage::plain(size)
         } else {
-            Storage::new(size)
+            Storage::new(size, used)
         };
         fresh.inspect_err(|_| self.budget.release(size))
     }
 
     pub(crate) fn transient(&self, n: usize) -> Result<Storage, Error> {
-        let storage = self.allocate(n)?;
+        let storage = self.allocate(n, n)?;
         self.transient.served.count();
         self.transient.outstanding.add(1);
         self.transient.outstanding_bytes.add(n as u64);

@@ -84,7 +84,7 @@ impl Pool {
                 Ok((storage, true))
             }
             Err(miss) => {
-                let fresh = self.allocate(bucket.size());
+                let fresh = self.allocate(bucket.size(), n);
                 Ok((fresh.inspect_err(|_| bucket.undo(&miss))?, false))
             }
         }

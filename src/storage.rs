@@ -10,8 +10,8 @@ use crate::error::Error;
 /// is freed. What is smaller comes from the allocator, which may keep it, and pays no system calls.
 const MAPPED: usize = 64 << 10;
 
-/// From so many bytes on, a mapping asks for huge pages: its first use is many times as fast.
-const HUGE: usize = 2 << 20;
+/// A huge page. The first use of memory is several times as fast where it can have them whole.
+const HUGE_PAGE: usize = 2 << 20;
 
 /// Bytes on their own. They stay where they are as long as this lives, and are freed with it.
 ///
@@ -34,8 +34,8 @@ enum Memory {
 }
 
 impl Storage {
-    /// Memory that can be given back to the system. Zeroed.
-    pub(crate) fn new(size: usize) -> Result<Self, Error> {
+    /// Memory that can be given back to the system. Zeroed. `used`: how much of it is wanted now.
+    pub(crate) fn new(size: usize, used: usize) -> Result<Self, Error> {
         if size < MAPPED {
             return Self::plain(size);
         }
@@ -44,9 +44,11 @@ impl Storage {
             return Self::plain(size);
         };
         #[cfg(target_os = "linux")]
-        if size >= HUGE {
-            // Without huge pages it works as well.
-            let _ = mapping.advise(memmap2::Advice::HugePage);
+        if let Some(pages @ 1..) = used.checked_div(HUGE_PAGE) {
+            // Only those that are filled: half of one would cost all of it. If there are none to be
+            // had, it works as well.
+            let huge = pages.saturating_mul(HUGE_PAGE);
+            let _ = mapping.advise_range(memmap2::Advice::HugePage, 0, huge);
         }
         Self::with(size, Memory::Mapped(mapping))
     }
@@ -126,14 +128,19 @@ mod tests {
 
     #[test]
     fn large_memory_has_a_mapping_of_its_own_and_all_is_zeroed() {
-        for size in [0, 1, MAPPED - 1, MAPPED, HUGE + 1] {
-            for mut storage in [Storage::new(size).unwrap(), Storage::plain(size).unwrap()] {
+        for size in [0, 1, MAPPED - 1, MAPPED, HUGE_PAGE + 1, 3 * HUGE_PAGE] {
+            for used in [size, size / 2, 0] {
+                let storage = Storage::new(size, used).unwrap();
+                assert!(storage.iter().all(|&byte| byte == 0));
+            }
+            let new = Storage::new(size, size).unwrap();
+            for mut storage in [new, Storage::plain(size).unwrap()] {
                 assert_eq!(storage.len(), size);
                 assert!(storage.iter().all(|&byte| byte == 0));
                 storage.fill(1);
             }
             let mapped = |storage: Storage| matches!(storage.block().memory, Memory::Mapped(_));
-            assert_eq!(mapped(Storage::new(size).unwrap()), size >= MAPPED);
+            assert_eq!(mapped(Storage::new(size, 0).unwrap()), size >= MAPPED);
             assert!(!mapped(Storage::plain(size).unwrap()));
         }
     }

@@ -265,8 +265,8 @@ impl Pool {
 
     /// Frees idle memory now, and says how many bytes it freed.
     ///
-    /// keep_bytes: how many idle bytes may stay. What nobody has needed lately goes first, then the
-    ///     largest.
+    /// keep_bytes: how many idle bytes may stay. What nobody has needed since room was last short goes
+    ///     first, and of that the largest.
     ///
     /// Buffers of 64 KiB and more go back to the system; what is smaller goes back to the allocator,
     /// which may keep it. Buffers that are out stay out. Raises TypeError, ValueError or OverflowError
