@@ -44,11 +44,14 @@ impl Storage {
             return Self::plain(size);
         };
         #[cfg(target_os = "linux")]
-        if let Some(pages @ 1..) = used.checked_div(HUGE_PAGE) {
-            // Only those that are filled: half of one would cost all of it. If there are none to be
-            // had, it works as well.
-            let huge = pages.saturating_mul(HUGE_PAGE);
-            let _ = mapping.advise_range(memmap2::Advice::HugePage, 0, huge);
+        {
+            // Only those that are filled for the most part: a few bytes of one cost all of it. If there
+            // are none to be had, it works as well.
+            let filled = used.saturating_add(HUGE_PAGE / 4) / HUGE_PAGE;
+            let huge = filled.min(size / HUGE_PAGE).saturating_mul(HUGE_PAGE);
+            if huge > 0 {
+                let _ = mapping.advise_range(memmap2::Advice::HugePage, 0, huge);
+            }
         }
         Self::with(size, Memory::Mapped(mapping))
     }

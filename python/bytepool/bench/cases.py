@@ -75,6 +75,8 @@ CALLS = {
 
 
 ZERO = ("never", "release", "allocate")
+# What the others are compared with, where it is not bytepool.
+BASELINES = {"calls": "memoryview(existing)", "zero": "never"}
 
 
 @dataclass(frozen=True)

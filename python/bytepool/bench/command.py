@@ -106,7 +106,7 @@ def main() -> None:
     groups = [
         report.Group(
             title,
-            "memoryview(existing)" if found[0].workload == "calls" else "bytepool",
+            cases.BASELINES.get(found[0].workload, "bytepool"),
             [results[case] for case in found],
         )
         for title, found in members.items()
