@@ -20,6 +20,9 @@ const SHELVES: usize = if cfg!(loom) { 2 } else { 4 };
 /// How often a thread looks through the other shelves, some of which may be busy, before it waits.
 const TRIES: usize = 3;
 
+/// How many returns go by between two times that are for other things.
+const NOW_AND_THEN: u64 = 1024;
+
 #[derive(Debug)]
 pub(crate) struct Bucket<T> {
     size: usize,
@@ -53,19 +56,19 @@ pub(crate) enum Refusal {
     NoRoom,
 }
 
-/// What a bucket gave up, to be freed by the caller when the locks are gone.
+/// What a bucket gave up, to be freed by the caller when the locks are gone. To the budget it is free
+/// already, so that there is no moment at which it is neither idle nor to be had.
 #[derive(Debug)]
 pub(crate) struct Evicted<T> {
     /// The items, oldest first.
     pub(crate) items: Batch<T>,
     pub(crate) count: usize,
-    /// How much room it gave up, in items.
-    pub(crate) room: usize,
 }
 
 /// A request that found nothing. It is counted, for it is about to be served with fresh memory.
 #[derive(Debug)]
 pub(crate) struct Miss {
+    number: u64,
     peak_before: u64,
 }
 
@@ -120,16 +123,16 @@ impl<T> Bucket<T> {
     }
 
     /// Takes an item back onto this thread's shelf. Hands it out again if there is no room: then try
-    /// [`push_any`](Self::push_any). `dropped`: it comes home without having been released.
+    /// [`push_any`](Self::push_any). `dropped`: it comes home without having been released. Says now
+    /// and then, every so many returns, that it is time for other things.
     #[inline]
-    #[must_use]
-    pub(crate) fn push(&self, item: T, dropped: bool) -> Option<T> {
+    pub(crate) fn push(&self, item: T, dropped: bool) -> Result<bool, T> {
         let mut shelf = self.shelf(thread_index()).lock();
         if shelf.depth() < shelf.room {
             shelf.take_back(item, dropped);
-            return None;
+            return Ok(shelf.returned.is_multiple_of(NOW_AND_THEN));
         }
-        Some(item)
+        Err(item)
     }
 
     /// Takes an item back wherever the class has room, or gets some. One that does not fit is handed
@@ -159,14 +162,17 @@ impl<T> Bucket<T> {
     #[cold]
     pub(crate) fn undo(&self, miss: &Miss) {
         let mut whole = self.lock();
-        let class = &mut whole.class;
-        class.misses = class.misses.wrapping_sub(1);
-        whole.class.peak = whole.existing().max(miss.peak_before);
+        let last = whole.class.misses == miss.number;
+        whole.class.misses = whole.class.misses.wrapping_sub(1);
+        // After another one, which was served, nobody knows what the peak would have been.
+        if last {
+            whole.class.peak = whole.existing().max(miss.peak_before);
+        }
     }
 
     /// Gives up room that nothing lies in, as much as `count` items need at most.
     #[cold]
-    pub(crate) fn give_up_room(&self, count: usize) -> usize {
+    pub(crate) fn give_up_room(&self, count: usize, budget: &Budget) -> usize {
         let mut whole = self.lock();
         let mut left = count;
         for shelf in &mut whole.shelves {
@@ -174,26 +180,48 @@ impl<T> Bucket<T> {
             shelf.room = shelf.room.saturating_sub(unused);
             left = left.saturating_sub(unused);
         }
-        count.saturating_sub(left)
+        let given_up = count.saturating_sub(left);
+        budget.take_back(given_up.saturating_mul(self.size), 0);
+        given_up
     }
 
     /// Gives up idle items of that age, the oldest of each shelf: `count` at most and no more than a
     /// batch.
     #[cold]
-    pub(crate) fn evict(&self, count: usize, age: Age, reason: Reason) -> Evicted<T> {
-        self.lock().evict(count, age, reason)
-    }
-
-    /// Gives up all room, so that every return has to ask for some, and a batch of idle items.
-    #[cold]
-    pub(crate) fn empty(&self, reason: Reason) -> Evicted<T> {
+    pub(crate) fn evict(
+        &self,
+        count: usize,
+        age: Age,
+        reason: Reason,
+        budget: &Budget,
+    ) -> Evicted<T> {
         let mut whole = self.lock();
         let room = whole.room();
-        for shelf in &mut whole.shelves {
-            shelf.room = 0;
-        }
+        let evicted = whole.evict(count, age, reason);
+        let room = room.saturating_sub(whole.room());
+        self.give_up(room, evicted.count, budget);
+        evicted
+    }
+
+    /// Gives up a batch of idle items, and all room that nothing lies in. When there is nothing left to
+    /// give up, every return has to ask for room.
+    #[cold]
+    pub(crate) fn empty(&self, reason: Reason, budget: &Budget) -> Evicted<T> {
+        let mut whole = self.lock();
+        let room = whole.room();
         let evicted = whole.evict(usize::MAX, Age::Any, reason);
-        Evicted { room, ..evicted }
+        for shelf in &mut whole.shelves {
+            shelf.room = shelf.depth();
+        }
+        let room = room.saturating_sub(whole.room());
+        self.give_up(room, evicted.count, budget);
+        evicted
+    }
+
+    /// Tells the budget, while the locks are held.
+    fn give_up(&self, room: usize, items: usize, budget: &Budget) {
+        let bytes = |items: usize| items.saturating_mul(self.size);
+        budget.take_back(bytes(room), bytes(items));
     }
 
     /// From now on, all that is idle is [`Cold`](Age::Cold) until it is taken.
@@ -280,7 +308,10 @@ impl<T> Whole<'_, T> {
             let peak_before = self.class.peak;
             self.class.misses = self.class.misses.wrapping_add(1);
             self.class.peak = peak_before.max(self.existing());
-            Miss { peak_before }
+            Miss {
+                number: self.class.misses,
+                peak_before,
+            }
         })
     }
 
@@ -299,10 +330,8 @@ impl<T> Whole<'_, T> {
                 self.class.count(Reason::Discarded, 1);
                 return Err((item, Refusal::Full));
             }
-            // More lies idle than there is room for only while the bucket is being emptied.
-            let needed = depth.saturating_sub(room).saturating_add(1);
             let wanted = self.class.limit.saturating_sub(room);
-            let granted = budget.grant_room(needed, wanted, size);
+            let granted = budget.grant_room(wanted, size);
             if granted == 0 {
                 return Err((item, Refusal::NoRoom));
             }
@@ -329,7 +358,6 @@ impl<T> Whole<'_, T> {
     }
 
     fn evict(&mut self, count: usize, age: Age, reason: Reason) -> Evicted<T> {
-        let room = self.room();
         let mut items = Batch::default();
         let mut evicted = 0_usize;
         for shelf in &mut self.shelves {
@@ -340,7 +368,6 @@ impl<T> Whole<'_, T> {
         Evicted {
             items,
             count: evicted,
-            room: room.saturating_sub(self.room()),
         }
     }
 
@@ -400,7 +427,7 @@ mod tests {
     }
 
     fn push<T>(bucket: &Bucket<T>, item: T, dropped: bool) -> Option<T> {
-        let item = bucket.push(item, dropped)?;
+        let item = bucket.push(item, dropped).err()?;
         let (item, refusal) = bucket.push_any(item, dropped, &budget()).err()?;
         assert_eq!(refusal, Refusal::Full);
         Some(item)
@@ -547,15 +574,26 @@ mod tests {
     }
 
     #[test]
+    fn a_failed_miss_does_not_lower_a_peak_that_another_one_raised() {
+        let bucket = Bucket::<u8>::new(8, 0).unwrap();
+        pop(&bucket).unwrap_err();
+        let failed = pop(&bucket).unwrap_err();
+        pop(&bucket).unwrap_err();
+        assert_eq!(push(&bucket, 1, false), Some(1));
+        bucket.undo(&failed);
+        assert!(bucket.stats().0.peak_outstanding >= 2);
+    }
+
+    #[test]
     fn emptied_it_hands_out_all_and_every_return_has_to_ask_for_room() {
         let bucket = Bucket::new(8, 40).unwrap();
         (0..20).for_each(|item| give(&bucket, item));
         elsewhere(|| (20..40).for_each(|item| give(&bucket, item)));
         let before = bucket.stats().0;
-        let (mut items, mut room) = (Vec::new(), 0);
+        let mut items = Vec::new();
         loop {
-            let evicted = bucket.empty(Reason::Closed);
-            room += evicted.room;
+            check(&bucket);
+            let evicted = bucket.empty(Reason::Closed, &budget());
             if evicted.count == 0 {
                 break;
             }
@@ -563,14 +601,14 @@ mod tests {
         }
         items.sort_unstable();
         assert!(items.into_iter().eq(0..40));
-        assert_eq!(room, 40);
+        assert_eq!(bucket.lock().room(), 0);
         let emptied = BucketStats {
             depth: 0,
             closed: 40,
             ..before
         };
         assert_eq!(bucket.stats().0, emptied);
-        assert_eq!(bucket.push(1, false), Some(1));
+        assert_eq!(bucket.push(1, false), Err(1));
         let closed = budget();
         closed.close();
         let refused = bucket.push_any(1, false, &closed);
@@ -586,8 +624,8 @@ mod tests {
         let bucket = Bucket::new(8, 16).unwrap();
         (0..12).for_each(|item| give(&bucket, item));
         let room = bucket.lock().room();
-        let evicted = bucket.evict(3, Age::Any, Reason::Trimmed);
-        assert_eq!((evicted.count, evicted.room), (3, 3));
+        let evicted = bucket.evict(3, Age::Any, Reason::Trimmed, &budget());
+        assert_eq!(evicted.count, 3);
         assert!(evicted.items.into_iter().flatten().eq(0..3));
         assert_eq!(bucket.lock().room(), room - 3);
         assert_eq!((bucket.depth(), bucket.stats().0.trimmed), (9, 3));
@@ -598,7 +636,7 @@ mod tests {
     fn cold_is_what_nobody_needed_since_it_was_cooled() {
         let bucket = Bucket::new(8, 16).unwrap();
         (0..6).for_each(|item| give(&bucket, item));
-        let cold = || bucket.evict(usize::MAX, Age::Cold, Reason::Capped);
+        let cold = || bucket.evict(usize::MAX, Age::Cold, Reason::Capped, &budget());
         assert_eq!(cold().count, 0, "they came home just now");
         bucket.cool();
         let busy: Vec<_> = (0..4).map(|_| pop(&bucket).unwrap()).collect();
@@ -623,7 +661,7 @@ mod tests {
         bucket.cool();
         let busy = pop(&bucket).unwrap();
         give(&bucket, busy);
-        let unneeded = || bucket.evict(usize::MAX, Age::Unneeded, Reason::Decayed);
+        let unneeded = || bucket.evict(usize::MAX, Age::Unneeded, Reason::Decayed, &budget());
         assert!(unneeded().items.into_iter().flatten().eq(0..2));
         assert_eq!(unneeded().count, 0);
         bucket.begin_decay();
@@ -634,9 +672,9 @@ mod tests {
     fn room_that_nothing_lies_in_can_be_taken_back() {
         let bucket = Bucket::new(8, 16).unwrap();
         (0..4).for_each(|item| give(&bucket, item));
-        assert_eq!(bucket.give_up_room(3), 3);
-        assert_eq!(bucket.give_up_room(100), 9);
-        assert_eq!((bucket.give_up_room(1), bucket.depth()), (0, 4));
+        assert_eq!(bucket.give_up_room(3, &budget()), 3);
+        assert_eq!(bucket.give_up_room(100, &budget()), 9);
+        assert_eq!((bucket.give_up_room(1, &budget()), bucket.depth()), (0, 4));
         check(&bucket);
     }
 

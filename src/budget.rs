@@ -75,9 +75,9 @@ impl Budget {
         }
     }
 
-    /// Room for up to `wanted` items of `size` bytes, and no more than half of what is left, for the
-    /// others' sake; but at least for `needed` of them, or none.
-    pub(crate) fn grant_room(&self, needed: usize, wanted: usize, size: usize) -> usize {
+    /// Room for up to `wanted` items of `size` bytes: for one, or for as many as half of what is left
+    /// holds, for the others' sake.
+    pub(crate) fn grant_room(&self, wanted: usize, size: usize) -> usize {
         let mut state = self.state.lock();
         if state.closed || !state.queue.is_empty() {
             return 0;
@@ -87,18 +87,24 @@ impl Budget {
             .saturating_sub(state.room)
             .checked_div(size)
             .unwrap_or(0);
-        if left < needed {
-            return 0;
-        }
-        let granted = wanted.min((left / 2).max(needed));
+        let granted = wanted.min((left / 2).max(1)).min(left);
         state.room = state.room.saturating_add(granted.saturating_mul(size));
         granted
     }
 
-    /// Takes back so many bytes of room.
-    pub(crate) fn take_back_room(&self, bytes: usize) {
+    /// Takes back so many bytes of room, and so many of idle memory. It is up to the caller to free
+    /// those, and then to `serve`.
+    pub(crate) fn take_back(&self, room: usize, bytes: usize) {
         let mut state = self.state.lock();
-        state.room = state.room.saturating_sub(bytes);
+        state.room = state.room.saturating_sub(room);
+        if self.max_bytes.is_some() {
+            state.used = state.used.saturating_sub(bytes);
+        }
+    }
+
+    /// Whether somebody waits.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        !self.state.lock().queue.is_empty()
     }
 
     /// Whether a buffer of `size` bytes could be kept, if others made room for it.
@@ -230,6 +236,7 @@ impl Budget {
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
+        state.drop_lost();
         let queue = mem::take(&mut state.queue);
         drop(state);
         for turn in queue {

@@ -14,10 +14,8 @@ impl Pool {
     /// Frees idle memory now, down to `keep_bytes`, and says how many bytes it freed. What nobody
     /// has needed since room was last short goes first, and of that the largest.
     pub fn trim(&self, keep_bytes: usize) -> usize {
-        let idle = self.buckets.iter().fold(0_usize, |sum, bucket| {
-            sum.saturating_add(bucket.size().saturating_mul(bucket.depth()))
-        });
-        self.evict_cold_first(idle.saturating_sub(keep_bytes), Reason::Trimmed)
+        let excess = self.idle_bytes().saturating_sub(keep_bytes);
+        self.evict_cold_first(excess, Reason::Trimmed)
     }
 
     /// Frees what has lain idle and not been needed since the last time that this did something, and
@@ -55,7 +53,13 @@ impl Pool {
         self.budget.is_closed()
     }
 
-    /// Takes bytes of the budget, if need be those of idle memory, which is freed.
+    fn idle_bytes(&self) -> usize {
+        self.buckets.iter().fold(0_usize, |sum, bucket| {
+            sum.saturating_add(bucket.size().saturating_mul(bucket.depth()))
+        })
+    }
+
+    /// Takes bytes of the budget, if need be those of idle memory, which is freed if that is enough.
     pub(crate) fn reserve(&self, bytes: usize) -> Result<(), Error> {
         loop {
             let reserved = self.budget.reserve(bytes);
@@ -69,8 +73,9 @@ impl Pool {
                 return reserved;
             };
             let lacking = bytes.saturating_sub(max_bytes.saturating_sub(used));
-            if self.evict_cold_first(lacking, Reason::Capped) == 0 {
-                return reserved;
+            if self.idle_bytes() < lacking || self.evict_cold_first(lacking, Reason::Capped) == 0 {
+                // Another thread may have freed, meanwhile, what was not found idle any more.
+                return self.budget.reserve(bytes);
             }
         }
     }
@@ -85,9 +90,8 @@ impl Pool {
         let mut made = 0_usize;
         for bucket in self.buckets.iter().rev() {
             let count = bytes.saturating_sub(made).div_ceil(bucket.size());
-            let room = bucket.give_up_room(count).saturating_mul(bucket.size());
-            self.budget.take_back_room(room);
-            made = made.saturating_add(room);
+            let given_up = bucket.give_up_room(count, &self.budget);
+            made = made.saturating_add(given_up.saturating_mul(bucket.size()));
         }
         let lacking = bytes.saturating_sub(made);
         if self.evict(lacking, Age::Cold, Reason::Capped) >= lacking {
@@ -124,7 +128,7 @@ impl Pool {
         let mut freed = 0_usize;
         while freed < bytes {
             let count = bytes.saturating_sub(freed).div_ceil(bucket.size());
-            let evicted = bucket.evict(count, age, reason);
+            let evicted = bucket.evict(count, age, reason, &self.budget);
             if evicted.count == 0 {
                 break;
             }
@@ -133,11 +137,12 @@ impl Pool {
         freed
     }
 
-    /// Frees all that is idle, and has every return ask for room anew.
+    /// Frees all that is idle, and has every return ask for room anew; or as much of it as somebody who
+    /// waits can use.
     pub(crate) fn empty(&self, reason: Reason) {
         for bucket in &self.buckets {
-            loop {
-                let evicted = bucket.empty(reason);
+            while reason == Reason::Closed || self.budget.is_waited_for() {
+                let evicted = bucket.empty(reason, &self.budget);
                 if self.free(bucket, evicted) == 0 {
                     break;
                 }
@@ -147,12 +152,10 @@ impl Pool {
 
     /// Frees what a bucket gave up, when its locks are gone, and says how many bytes those were.
     fn free(&self, bucket: &Bucket<Storage>, evicted: Evicted<Storage>) -> usize {
-        let Evicted { items, count, room } = evicted;
+        let Evicted { items, count } = evicted;
         drop(items);
-        let bytes = |items: usize| items.saturating_mul(bucket.size());
-        self.budget.take_back_room(bytes(room));
-        self.budget.release(bytes(count));
-        bytes(count)
+        self.budget.serve();
+        count.saturating_mul(bucket.size())
     }
 }
 
@@ -174,12 +177,58 @@ impl Default for Interval {
 }
 
 impl Interval {
-    fn is_over(&self, length: Duration) -> bool {
+    pub(crate) fn is_over(&self, length: Duration) -> bool {
         let nanoseconds = |time: Duration| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         let now = nanoseconds(self.start.elapsed());
         let last = self.last.load(Ordering::Relaxed);
         let order = Ordering::Relaxed;
         now.saturating_sub(last) >= nanoseconds(length)
             && (self.last.compare_exchange(last, now, order, order)).is_ok()
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::config::Config;
+
+    fn pool(max_size: usize, max_bytes: usize) -> Pool {
+        let max_bytes = Some(max_bytes);
+        Pool::new(Config {
+            min_size: 64,
+            max_size,
+            max_bytes,
+            ..Config::DEFAULT
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_served_frees_nothing() {
+        let pool = pool(512, 1024);
+        let held = [512, 64].map(|n| pool.acquire(n).unwrap());
+        drop([256, 128].map(|n| pool.acquire(n).unwrap()));
+        let before = pool.stats();
+        assert_eq!((before.idle_bytes, before.outstanding_bytes), (384, 576));
+        pool.acquire(512).unwrap_err();
+        assert_eq!(pool.stats(), before);
+        drop(held);
+    }
+
+    #[test]
+    fn no_request_fails_because_another_thread_is_just_freeing() {
+        const ALL: usize = 8 << 20;
+        let pool = pool(ALL, ALL);
+        for _ in 0..100 {
+            pool.acquire(ALL).unwrap().fill(1);
+            thread::scope(|scope| {
+                let threads = [(); 2].map(|()| scope.spawn(|| pool.acquire(64).map(drop)));
+                for thread in threads {
+                    thread.join().unwrap().unwrap();
+                }
+            });
+        }
     }
 }

@@ -42,8 +42,8 @@
 //! - Under a bucket's locks: pop, push or move a few boxes and count. The vectors behind it never grow
 //!   beyond what was reserved when the pool was made. No allocation, no free, no callback, no Python
 //!   call. What has to be freed is handed out, a batch on the stack, and dropped after the locks.
-//! - One lock at a time, a shelf's; or all of one bucket: first its class's, then the shelves' in
-//!   order. Never locks of two buckets.
+//! - One lock at a time, a shelf's, and others' of the same bucket only tried; or all of one bucket:
+//!   first its class's, then the shelves' in order. Never locks of two buckets.
 //! - The budget's lock is the innermost but for that of a turn in its queue: it may be taken under a
 //!   bucket's, and nothing else is taken under it. Only there a list grows, by who lines up. Whoever
 //!   is woken is woken without any lock.

@@ -16,7 +16,7 @@ use crate::sync::Arc;
 /// The most bytes one object can have in Rust, and in Python.
 const LARGEST_REQUEST: usize = isize::MAX.unsigned_abs();
 
-/// A pool of byte buffers in power-of-two size classes.
+/// A pool of byte buffers in size classes: powers of two, or finer.
 ///
 /// Shared by reference or in an [`Arc`](std::sync::Arc): every method takes `&self`.
 #[derive(Debug)]
@@ -34,8 +34,8 @@ impl Pool {
     /// Makes a pool.
     ///
     /// # Errors
-    /// `min_size > max_size`, a `max_size` of 2^40 and up, or no memory to keep track of
-    /// `max_buffers` buffers a class.
+    /// `min_size > max_size`, a `max_size` of 2^40 and up, `steps` that are not 1, 2 or 4, or no memory
+    /// to keep track of `max_buffers` buffers a class.
     pub fn new(config: Config) -> Result<Self, Error> {
         config.check()?;
         let classes = config.classes();
@@ -227,13 +227,20 @@ impl Pool {
     #[inline]
     pub(crate) fn give_back(&self, storage: Storage, dropped: bool) {
         match self.bucket(storage.len()) {
-            Some(bucket) => {
-                if let Some(storage) = bucket.push(storage, dropped) {
-                    self.keep_any(bucket, storage, dropped);
-                }
-            }
+            Some(bucket) => match bucket.push(storage, dropped) {
+                Ok(false) => {}
+                Ok(true) => self.decay_now_and_then(),
+                Err(storage) => self.keep_any(bucket, storage, dropped),
+            },
             None => self.free_transient(storage, dropped),
         }
+    }
+
+    /// A pool in use decays without being told to: what it no longer uses must not wait for a caller.
+    #[cold]
+    #[inline(never)]
+    fn decay_now_and_then(&self) {
+        self.decay();
     }
 
     /// For when this thread's shelf has no room.

@@ -25,14 +25,14 @@ impl Pool {
         }
         let deadline = Instant::now().checked_add(timeout);
         let parker = Parker::default();
-        let turn = self.join_queue(n, parker.waker())?;
+        let place = Place::join(self, n, parker.waker())?;
         loop {
             let in_time = parker.park(deadline);
-            if let Some(result) = Self::lend_turn(self, n, &turn, Buffer::zero) {
+            if let Some(result) = Self::lend_turn(self, n, &place.turn, Buffer::zero) {
                 return result;
             }
             if !in_time {
-                self.leave_queue(&turn);
+                place.leave();
                 return Err(self.exhausted(n));
             }
         }
@@ -48,9 +48,7 @@ impl Pool {
         self.budget.exhausted(self.cost(n))
     }
 
-    /// Lines up for a buffer of `n` bytes. `wake` is called once it is there, or the pool is closed,
-    /// by the thread that made it so and without any lock.
-    pub(crate) fn join_queue(&self, n: usize, wake: Wake) -> Result<Arc<Turn>, Error> {
+    fn join_queue(&self, n: usize, wake: Wake) -> Result<Arc<Turn>, Error> {
         let turn = self.budget.join(self.cost(n), wake)?;
         // From here on no bucket gets room, so when all are empty nothing lies idle any more.
         self.empty(Reason::Capped);
@@ -89,11 +87,69 @@ impl Pool {
             }
         }
     }
+}
+
+/// A place in the queue, which is left when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Place<P: Deref<Target = Pool>> {
+    pool: P,
+    pub(crate) turn: Arc<Turn>,
+}
+
+impl<P: Deref<Target = Pool>> Place<P> {
+    /// Lines up for a buffer of `n` bytes. `wake` is called once it is there, or the pool is closed,
+    /// by the thread that made it so and without any lock.
+    pub(crate) fn join(pool: P, n: usize, wake: Wake) -> Result<Self, Error> {
+        let turn = pool.join_queue(n, wake)?;
+        Ok(Self { pool, turn })
+    }
 
     /// Leaves the queue. What the turn has brought meanwhile goes home.
-    pub(crate) fn leave_queue(&self, turn: &Arc<Turn>) {
-        if let Some(storage) = self.budget.leave(turn) {
-            drop(Buffer::new(storage, 0, self));
+    pub(crate) fn leave(&self) {
+        if let Some(storage) = self.pool.budget.leave(&self.turn) {
+            drop(Buffer::new(storage, 0, &*self.pool));
         }
+    }
+}
+
+impl<P: Deref<Target = Pool>> Drop for Place<P> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn what_comes_home_while_the_pool_is_emptied_does_not_exceed_what_it_keeps() {
+        const KEPT: usize = 1024;
+        let pool = Arc::new(
+            Pool::new(Config {
+                min_size: 16,
+                max_size: KEPT,
+                max_buffers: 100,
+                max_idle_bytes: Some(KEPT),
+                max_bytes: Some(4 * KEPT),
+                ..Config::DEFAULT
+            })
+            .unwrap(),
+        );
+        let acquire = |n| Pool::acquire_owned(&pool, n).unwrap();
+        let small: Vec<_> = (0..KEPT / 16).map(|_| acquire(16)).collect();
+        let large: Vec<_> = (0..6).map(|_| acquire(KEPT / 2)).collect();
+        drop(small);
+        assert_eq!(pool.stats().idle_bytes, KEPT as u64);
+        let same = Arc::clone(&pool);
+        let wake = Box::new(move || {
+            drop(large);
+            assert!(same.stats().idle_bytes <= KEPT as u64, "{:?}", same.stats());
+        });
+        let place = Place::join(&*pool, 64, wake).unwrap();
+        let taken = Pool::lend_turn(&*pool, 64, &place.turn, Buffer::zero);
+        assert_eq!(taken.unwrap().unwrap().len(), 64);
+        assert!(pool.stats().idle_bytes <= KEPT as u64, "{:?}", pool.stats());
     }
 }

@@ -133,7 +133,6 @@ impl<T> Shelf<T> {
         other.cold = other.cold.min(stay);
         // Room moves along only where there is none yet: who returns will go on returning.
         let lacking = self.older.len().saturating_sub(self.room);
-        let lacking = lacking.min(other.room); // which has none when the bucket is being emptied
         other.room = other.room.saturating_sub(lacking);
         self.room = self.room.saturating_add(lacking);
         Some(newest)

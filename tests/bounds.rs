@@ -136,6 +136,14 @@ fn run(config: &Config, steps: &[Step]) {
     }
     live.clear();
     check(config, &live, &pool.stats());
+    pool.trim(0);
+    // Nothing is left that takes of the budget: all of it can be had at once, as a transient request.
+    if let Some(max_bytes) = config.max_bytes
+        && max_bytes > MAX_SIZE
+        && !closed
+    {
+        assert_eq!(pool.acquire(max_bytes).unwrap().len(), max_bytes);
+    }
 }
 
 proptest! {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import threading
 import time
 import weakref
@@ -264,17 +265,76 @@ def test_the_garbage_collector_does_it_without_further_calls_to_the_pool() -> No
     assert freed(pool, "decayed") == 4
 
 
-def test_the_collector_forgets_a_pool_that_is_gone() -> None:
-    gc.collect()
-    callbacks = len(gc.callbacks)
+def test_a_pool_in_use_does_it_without_a_collector() -> None:
+    pool = Pool(KIB, 64 * KIB, idle_timeout=0.01)
+    gc.disable()  # as good as off where code frees as many objects as it makes
+    try:
+        fill(pool, *[64 * KIB] * 4)
+
+        def other_work() -> bool:
+            for _ in range(1024):
+                pool.allocate(KIB).release()
+            return not pool.stats().buckets[-1].depth
+
+        assert eventually(other_work)
+    finally:
+        gc.enable()
+    assert idle(pool) == {KIB: 1}
+    assert freed(pool, "decayed") == 4
+
+
+def test_the_collector_has_one_callback_however_many_pools_there_are() -> None:
+    Pool()
+    callbacks = list(gc.callbacks)
     pools = [Pool() for _ in range(10)]
-    assert len(gc.callbacks) == callbacks + 10
+    assert gc.callbacks == callbacks
+    alive = [weakref.ref(pool) for pool in pools]
     out = pools[0].view(100)
     pools.clear()
+    gc.collect()
+    assert [ref() for ref in alive] == [None] * 10
     del out
-    assert len(gc.callbacks) == callbacks
-    Pool(idle_timeout=None), Pool.null()
-    assert len(gc.callbacks) == callbacks
+
+
+def test_somebody_may_clear_the_collectors_callbacks() -> None:
+    before = list(gc.callbacks)
+    pool = Pool(KIB, KIB, idle_timeout=0)
+    try:
+        gc.callbacks.clear()
+        del pool
+        pool = Pool(KIB, KIB, idle_timeout=0)
+        fill(pool, 1)
+        for _ in range(3):
+            gc.collect()
+        assert idle(pool) == {}
+    finally:
+        gc.callbacks[:] = before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_an_interrupt_while_the_collector_runs_is_not_lost() -> None:
+    """Code of ours that the collector calls must not be what handles the signal."""
+    code = """
+        import gc, os, signal, threading, time, bytepool
+        pool = bytepool.Pool(idle_timeout=0)
+        for _ in range(2_000):
+            knot = []
+            knot.append([knot])
+        interrupted = 0
+        for _ in range(5):
+            garbage = [[] for _ in range(300_000)]
+            kill = lambda: (time.sleep(0.002), os.kill(os.getpid(), signal.SIGINT))
+            thread = threading.Thread(target=kill)
+            try:
+                thread.start()
+                while True:
+                    gc.collect()
+            except KeyboardInterrupt:
+                interrupted += 1
+            thread.join()
+        print(interrupted)
+    """
+    assert run_python(code) == "5\n"
 
 
 def test_a_timer_of_the_event_loop_does_it_while_all_is_quiet() -> None:

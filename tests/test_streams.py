@@ -511,6 +511,28 @@ def test_readview_waits_for_the_pools_budget(run: Any) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("broken", [False, True])
+def test_readview_of_a_dead_stream_does_not_wait_for_a_budget(run: Any, broken: bool) -> None:
+    async def main() -> None:
+        pool = Pool(4096, 4096, max_bytes=4096)
+        held = pool.allocate(4096)
+        reader = streams.StreamReader(pool=pool)
+        reader.feed_data(b"part")
+        if broken:
+            reader.set_exception(ConnectionResetError())
+            with pytest.raises(ConnectionResetError):
+                await reader.readview(100)
+            return
+        reader.feed_eof()
+        with pytest.raises(asyncio.IncompleteReadError) as error:
+            await reader.readview(100)
+        assert error.value.partial == b"part"
+        held.release()
+        assert await reader.read() == b""
+
+    run(main())
+
+
 def test_idle_connections_hold_no_buffer(run: Any) -> None:
     pool = Pool()
 

@@ -113,17 +113,24 @@ class StreamReader(asyncio.StreamReader):
         n = operator.index(n)
         if max_size is not None and n > max_size:
             raise ValueError(f"a message of {n} bytes is above max_size ({max_size} bytes)")
-        pool = self._pool or _default_pool()
-        try:
-            view = pool.view(n)
-        except bytepool.PoolExhaustedError:
-            view = None
-        if view is None:
-            view = (await pool.allocate_async(n)).bytes()
-        target = _Target(view)
-        del view  # the target lets go of it when something fails
+        target = _Target(await self._lend(n))
         await self._fill(target, "readview")
         return target.view
+
+    async def _lend(self, n: int) -> memoryview:
+        """``n`` pooled bytes, for which this waits if the pool's budget is used up."""
+        pool = self._pool or _default_pool()
+        try:
+            return pool.view(n)
+        except bytepool.PoolExhaustedError:
+            pass
+        if self._exception is not None:
+            raise self._exception
+        if self._eof and len(self._buffer) < n:  # it would wait for nothing
+            partial = bytes(self._buffer)
+            self._buffer.clear()
+            raise asyncio.IncompleteReadError(partial, n)
+        return (await pool.allocate_async(n)).bytes()
 
     async def _fill(self, target: _Target, caller: str) -> None:
         """Fill the target from what was read ahead, and the rest straight from the socket.

@@ -1,9 +1,9 @@
-"""Waiting for bytes of a pool's budget: a thread on a lock, a task on a future."""
+"""Waiting for bytes of a pool's budget in a task of an event loop."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
+import weakref
 from typing import TYPE_CHECKING
 
 from bytepool._bytepool import PoolExhaustedError, Ticket
@@ -14,17 +14,8 @@ if TYPE_CHECKING:
     from bytepool._bytepool import Allocator, Pool
 
 
-def allocate(pool: Pool, n: int, timeout: float) -> Allocator:
-    """Wait in this thread, which ``KeyboardInterrupt`` and other signals may interrupt."""
-    granted = threading.Lock()
-    granted.acquire()
-    with Ticket(pool, n, granted.release) as ticket:
-        granted.acquire(timeout=min(timeout, threading.TIMEOUT_MAX))
-        return ticket.take()
-
-
 async def allocate_async(pool: Pool, n: SupportsIndex) -> Allocator:
-    """Wait in this task."""
+    """As ``Pool.allocate_async``."""
     try:
         return pool.allocate(n)
     except PoolExhaustedError:
@@ -33,14 +24,19 @@ async def allocate_async(pool: Pool, n: SupportsIndex) -> Allocator:
     granted = loop.create_future()
 
     def wake() -> None:
-        # A loop that was closed meanwhile has nobody who waits.
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle)
+        for place in places:
+            # A task that will never run again must not keep others waiting.
+            if loop.is_closed() and (abandoned := place()):
+                abandoned.leave()
 
     def settle() -> None:
         if not granted.done():
             granted.set_result(None)
 
+    places: list[weakref.ref[Ticket]] = []
     with Ticket(pool, n, wake) as ticket:
+        places.append(weakref.ref(ticket))  # not the ticket: it would keep itself alive
         await granted
         return ticket.take()

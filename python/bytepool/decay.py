@@ -1,8 +1,9 @@
-"""Who calls ``Pool.decay()``, so that idle memory goes back to the system when nobody needs it.
+"""Timers that call ``Pool.decay()``, so that idle memory goes back when nobody needs it.
 
-By default Python's garbage collector does: it runs wherever Python code makes objects, and needs no
-thread and no further call to the pool. A process that only sleeps makes none. For that, opt in to a
-timer of your event loop, or to a thread::
+Without them a pool decays when it is used (at every 1,024th buffer that comes home to a size class)
+and when Python's garbage collector runs, which needs no thread and no call to the pool. But a
+process that sleeps does neither, and one that frees as many objects as it makes collects no
+garbage. So a server does well to opt in to a timer of its event loop, or to a thread::
 
     with bytepool.decay.in_loop(pool):       # in a coroutine
         await serve_forever()
@@ -13,11 +14,9 @@ timer of your event loop, or to a thread::
 
 from __future__ import annotations
 
-import gc
 import threading
-import weakref
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,25 +24,6 @@ if TYPE_CHECKING:
     from bytepool._bytepool import Pool
 
 __all__ = ["in_loop", "in_thread"]
-
-
-class _Decaying(Protocol):
-    def decay(self) -> int: ...
-
-
-def _watch(pool: _Decaying) -> None:
-    """Have the garbage collector call ``pool.decay()``, as long as there is the pool."""
-
-    def collected(phase: str, _info: dict[str, int]) -> None:
-        pool = alive()
-        if phase == "stop" and pool is not None:
-            pool.decay()
-
-    def forget(_dead: object, callbacks: list[Any] = gc.callbacks) -> None:
-        callbacks.remove(collected)
-
-    alive = weakref.ref(pool, forget)
-    gc.callbacks.append(collected)
 
 
 @contextmanager

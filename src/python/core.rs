@@ -4,22 +4,18 @@
 use std::ops::Deref;
 
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 
+use super::collector::Collector;
 use crate::pool::Pool;
 
-static WATCH: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-
-// Its methods stay attached to the interpreter, even those that may take a while: a process forks
-// while it is attached, and no lock may be held by another thread then.
 /// What a ``Pool`` shares with the memory that it lent: its buckets and counters.
 #[pyclass(frozen, weakref, module = "bytepool._bytepool")]
-struct CorePool(Pool);
+pub(super) struct CorePool(Pool);
 
-#[pymethods]
 impl CorePool {
-    /// As ``Pool.decay``.
-    fn decay(&self) -> usize {
+    // Stays attached to the interpreter, though it may take a while: a process forks while it is
+    // attached, and no lock may be held by another thread then.
+    pub(super) fn decay(&self) -> usize {
         self.0.decay()
     }
 }
@@ -29,12 +25,10 @@ pub(super) struct Core(Py<CorePool>);
 
 impl Core {
     pub(super) fn new(py: Python<'_>, pool: Pool) -> PyResult<Self> {
-        let decays = pool.config().idle_timeout.is_some();
+        let idle_timeout = pool.config().idle_timeout;
         let core = Py::new(py, CorePool(pool))?;
-        if decays {
-            WATCH
-                .import(py, "bytepool.decay", "_watch")?
-                .call1((&core,))?;
+        if let Some(idle_timeout) = idle_timeout {
+            Collector::watch(core.bind(py), idle_timeout)?;
         }
         Ok(Self(core))
     }

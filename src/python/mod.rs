@@ -3,6 +3,7 @@
 //! In this folder `///` is for the Python reader: it becomes `help()`.
 
 mod allocator;
+mod collector;
 mod core;
 mod lease;
 mod pool;

@@ -1,7 +1,7 @@
 //! `bytepool.Pool`.
 
 use std::env;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -12,12 +12,15 @@ use super::allocator::Allocator;
 use super::core::Core;
 use super::lease::Lease;
 use super::size::{
-    Size, Timeout, idle_timeout, max_buffers, max_bytes, max_idle_bytes, max_size, min_size, steps,
+    Size, Timeout, idle_timeout, keep_bytes, max_buffers, max_bytes, max_idle_bytes, max_size,
+    min_size, steps,
 };
 use super::stats;
 use crate::config::{Config, Zero};
 use crate::error::Error;
 use crate::pool;
+use crate::queue::Place;
+use crate::sync::Parker;
 
 /// Set to `null`, it turns every pool into a null pool.
 const SWITCH: &str = "BYTEPOOL";
@@ -67,8 +70,9 @@ impl Drop for Pool {
     }
 }
 
-/// What waits for bytes of the budget is written in Python: there a thread can be interrupted.
-static WAIT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+/// How long a thread that waits can keep a signal waiting.
+const LOOK_FOR_SIGNALS: Duration = Duration::from_millis(50);
+
 static WAIT_ASYNC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 impl Pool {
@@ -94,11 +98,35 @@ impl Pool {
         if timeout.0 == 0.0 || !matches!(error, Error::Exhausted { .. }) {
             return Err(error.into());
         }
-        let wait = WAIT.import(slf.py(), "bytepool._waiting", "allocate")?;
-        let allocator = wait.call1((slf, n, timeout.0))?.cast_into::<Allocator>()?;
-        // Nobody else knows it, so it still holds the lease.
-        let lease = allocator.get().take(slf.py());
-        lease.ok_or_else(|| error.into())
+        Self::wait(slf, n, timeout)
+    }
+
+    /// Waits for bytes of the budget, in Rust, where a thread may be ended while it is detached; and in
+    /// short turns, between which it looks for signals.
+    fn wait<'py>(
+        slf: &Bound<'py, Self>,
+        n: usize,
+        timeout: Timeout,
+    ) -> PyResult<Bound<'py, Lease>> {
+        let (py, pool) = (slf.py(), slf.get());
+        let timeout = Duration::try_from_secs_f64(timeout.0).unwrap_or(Duration::MAX);
+        let deadline = Instant::now().checked_add(timeout);
+        let parker = Parker::default();
+        let place = Place::join(pool.share(py), n, parker.waker())?;
+        loop {
+            if let Some(lease) = Lease::create_in_turn(py, pool.share(py), n, &place.turn) {
+                return lease;
+            }
+            let now = Instant::now();
+            if deadline.is_some_and(|deadline| now >= deadline) {
+                place.leave();
+                return Err(pool.core().exhausted(n).into());
+            }
+            let turn = now.checked_add(LOOK_FOR_SIGNALS);
+            let until = turn.min(deadline.or(turn));
+            py.detach(|| parker.park(until));
+            py.check_signals()?;
+        }
     }
 
     pub(super) fn core(&self) -> &pool::Pool {
@@ -271,17 +299,17 @@ impl Pool {
     /// Buffers of 64 KiB and more go back to the system; what is smaller goes back to the allocator,
     /// which may keep it. Buffers that are out stay out. Raises TypeError, ValueError or OverflowError
     /// for a number that is no size.
-    #[pyo3(signature = (keep_bytes = Size(0)), text_signature = "($self, keep_bytes=0)")]
-    fn trim(&self, keep_bytes: Size) -> usize {
-        self.core.trim(keep_bytes.0)
+    #[pyo3(signature = (keep_bytes = 0), text_signature = "($self, keep_bytes=0)")]
+    fn trim(&self, #[pyo3(from_py_with = keep_bytes)] keep_bytes: usize) -> usize {
+        self.core.trim(keep_bytes)
     }
 
     /// Frees idle memory that nobody has needed since the last time that this did something, and says
     /// how many bytes it freed.
     ///
     /// It does something once every ``idle_timeout`` seconds, and else returns 0, so call it as often as
-    /// you like. Python's garbage collector calls it each time it runs; a process that sleeps runs
-    /// neither, see ``bytepool.decay`` for what does it then.
+    /// you like. Python's garbage collector calls it when it runs, and so does every 1,024th buffer that
+    /// comes home to a size class; a process that does neither has ``bytepool.decay``.
     fn decay(&self) -> usize {
         self.core.decay()
     }

@@ -81,8 +81,17 @@ fn bound(name: &str, object: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
     if object.is_none() {
         return Ok(None);
     }
+    bytes(name, object).map(Some)
+}
+
+/// How many idle bytes are to stay.
+pub(super) fn keep_bytes(object: &Bound<'_, PyAny>) -> PyResult<usize> {
+    bytes("keep_bytes", object)
+}
+
+fn bytes(name: &str, object: &Bound<'_, PyAny>) -> PyResult<usize> {
     match read(object)? {
-        Number::Fits(n) => Ok(Some(n)),
+        Number::Fits(n) => Ok(n),
         Number::Negative(n) => Err(negative(name, &n)),
         Number::TooLarge(n) => Err(PyOverflowError::new_err(format!(
             "{name} ({n}) is more bytes than this platform can address ({})",
@@ -100,7 +109,7 @@ pub(super) fn idle_timeout(object: &Bound<'_, PyAny>) -> PyResult<Option<Duratio
     let timeout = Duration::try_from_secs_f64(seconds);
     timeout.map(Some).map_err(|_| {
         PyValueError::new_err(format!(
-            "idle_timeout must be a number of seconds, 0 or more, or None for ever, not {seconds}"
+            "idle_timeout must be a finite number of seconds, 0 or more and below 2^64, or None for ever, not {seconds}"
         ))
     })
 }

@@ -1,48 +1,54 @@
-//! `bytepool._bytepool.Ticket`: a place in the queue for bytes of the budget. What waits with it, a
-//! thread or a task, is in `bytepool/_waiting.py`.
+//! `bytepool._bytepool.Ticket`: a place in the queue for bytes of the budget. The task that waits with
+//! it is in `bytepool/_waiting.py`.
 
+use pyo3::exceptions::PyKeyboardInterrupt;
+use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::allocator::Allocator;
+use super::core::Core;
 use super::lease::Lease;
 use super::pool::Pool;
 use super::size::Size;
-use crate::budget::{Turn, Wake};
-use crate::sync::Arc;
+use crate::budget::Wake;
+use crate::queue::Place;
 
 /// A place in the queue for ``n`` bytes of a pool's budget.
 ///
 /// ``wake()`` is called, by any thread, when it is worth while to call ``take()``. Leaving the context
 /// leaves the queue, and what was granted and not taken goes to who comes next.
-#[pyclass(frozen, module = "bytepool._bytepool")]
+#[pyclass(frozen, weakref, module = "bytepool._bytepool")]
 pub(super) struct Ticket {
     pool: Py<Pool>,
     n: usize,
-    turn: Arc<Turn>,
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.pool.get().core().leave_queue(&self.turn);
-    }
+    place: Place<Core>,
 }
 
 #[pymethods]
 impl Ticket {
     #[new]
-    fn new(pool: Py<Pool>, n: Size, wake: Py<PyAny>) -> PyResult<Self> {
-        let turn = pool.get().core().join_queue(n.0, waker(wake))?;
-        Ok(Self { pool, n: n.0, turn })
+    fn new(py: Python<'_>, pool: Py<Pool>, n: Size, wake: Py<PyAny>) -> PyResult<Self> {
+        let place = Place::join(pool.get().share(py), n.0, waker(wake))?;
+        Ok(Self {
+            pool,
+            n: n.0,
+            place,
+        })
     }
 
     /// An allocator that holds the bytes. Raises PoolExhaustedError as long as they are not there, and
     /// PoolClosedError if the pool was closed, or they were taken already.
     fn take(&self, py: Python<'_>) -> PyResult<Py<Allocator>> {
         let pool = self.pool.get();
-        match Lease::create_in_turn(py, pool.share(py), self.n, &self.turn) {
+        match Lease::create_in_turn(py, pool.share(py), self.n, &self.place.turn) {
             Some(lease) => Allocator::holding(self.pool.bind(py).clone(), lease?),
             None => Err(pool.core().exhausted(self.n).into()),
         }
+    }
+
+    /// Leaves the queue.
+    fn leave(&self) {
+        self.place.leave();
     }
 
     fn __enter__(slf: Py<Self>) -> Py<Self> {
@@ -56,23 +62,54 @@ impl Ticket {
         _exc_value: &Bound<'_, PyAny>,
         _traceback: &Bound<'_, PyAny>,
     ) {
-        self.pool.get().core().leave_queue(&self.turn);
+        self.place.leave();
     }
 }
 
-/// Calls `wake` once. Memory may come home while an exception is on its way up, and code that runs
-/// then must not see it.
+/// Calls `wake` once.
 fn waker(wake: Py<PyAny>) -> Wake {
     Box::new(move || {
         // None: the interpreter is going down, and nobody waits any more.
-        Python::try_attach(|py| {
-            let pending = PyErr::take(py);
-            if let Err(error) = wake.call0(py) {
-                error.write_unraisable(py, Some(wake.bind(py)));
-            }
-            if let Some(pending) = pending {
-                pending.restore(py);
-            }
-        });
+        let failed = Python::try_attach(|py| call(py, &wake).err()).flatten();
+        if let Some(error) = failed {
+            Python::attach(|py| report(py, error, &wake));
+            // What stood in its way was this thread's: a signal that it had to handle, a stack that was
+            // used up. Who waits must not suffer for it.
+            std::thread::spawn(move || {
+                Python::try_attach(|py| {
+                    if let Err(error) = call(py, &wake) {
+                        report(py, error, &wake);
+                    }
+                });
+            });
+        }
     })
+}
+
+/// Memory may come home while an exception is on its way up, and code that runs then must not see it.
+fn call(py: Python<'_>, wake: &Py<PyAny>) -> PyResult<()> {
+    let pending = PyErr::take(py);
+    let result = wake.call0(py).map(drop);
+    if let Some(pending) = pending {
+        pending.restore(py);
+    }
+    result
+}
+
+/// Nobody is there to raise it to; but an interrupt is not to be lost.
+fn report(py: Python<'_>, error: PyErr, wake: &Py<PyAny>) {
+    let pending = PyErr::take(py);
+    if error.is_instance_of::<PyKeyboardInterrupt>(py) {
+        let interrupted = py.import(intern!(py, "_thread"));
+        let again =
+            interrupted.and_then(|module| module.call_method0(intern!(py, "interrupt_main")));
+        if let Err(error) = again {
+            error.write_unraisable(py, None);
+        }
+    } else {
+        error.write_unraisable(py, Some(wake.bind(py)));
+    }
+    if let Some(pending) = pending {
+        pending.restore(py);
+    }
 }

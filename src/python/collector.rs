@@ -1,0 +1,78 @@
+//! Has Python's garbage collector see to it that idle memory decays.
+
+use std::mem;
+use std::time::Duration;
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyAny, PyWeakrefMethods, PyWeakrefReference};
+
+use super::core::CorePool;
+use crate::idle::Interval;
+use crate::sync::{AtomicU64, Mutex, Ordering};
+
+static COLLECTOR: PyOnceLock<Py<Collector>> = PyOnceLock::new();
+
+/// What stands in ``gc.callbacks``, once, whatever the number of pools.
+// Not a function in Python: before its first bytecode a signal would be handled, and the collector
+// throws away what the handler raises.
+#[pyclass(frozen, module = "bytepool._bytepool")]
+pub(super) struct Collector {
+    /// Weak references. Never locked while Python runs.
+    pools: Mutex<Vec<Py<PyWeakrefReference>>>,
+    passed: Interval,
+    /// How often to pass through the pools, in nanoseconds: the shortest timeout says it.
+    every: AtomicU64,
+}
+
+impl Collector {
+    /// Looks after the pool as long as there is one.
+    pub(super) fn watch(pool: &Bound<'_, CorePool>, idle_timeout: Duration) -> PyResult<()> {
+        let py = pool.py();
+        let collector = COLLECTOR.get_or_try_init(py, || {
+            let collector = Self {
+                pools: Mutex::new(Vec::new()),
+                passed: Interval::default(),
+                every: AtomicU64::new(u64::MAX),
+            };
+            Py::new(py, collector)
+        })?;
+        let weak = PyWeakrefReference::new(pool)?.unbind();
+        let this = collector.get();
+        this.pools.lock().push(weak);
+        let every = u64::try_from(idle_timeout.as_nanos() / 4).unwrap_or(u64::MAX);
+        this.every.fetch_min(every, Ordering::Relaxed);
+        let callbacks = py.import("gc")?.getattr("callbacks")?;
+        if !callbacks.contains(collector)? {
+            callbacks.call_method1("append", (collector,))?;
+        }
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl Collector {
+    /// Called by the garbage collector before and after it runs.
+    fn __call__(
+        &self,
+        py: Python<'_>,
+        _phase: &Bound<'_, PyAny>,
+        _info: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let every = Duration::from_nanos(self.every.load(Ordering::Relaxed));
+        if !self.passed.is_over(every) {
+            return Ok(());
+        }
+        let mut pools = mem::take(&mut *self.pools.lock());
+        pools.retain(|weak| {
+            let pool = weak.bind(py).upgrade_as::<CorePool>();
+            let Ok(Some(pool)) = pool else {
+                return false;
+            };
+            pool.get().decay();
+            true
+        });
+        self.pools.lock().append(&mut pools);
+        Ok(())
+    }
+}
