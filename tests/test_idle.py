@@ -316,6 +316,7 @@ def test_an_interrupt_while_the_collector_runs_is_not_lost() -> None:
     """Code of ours that the collector calls must not be what handles the signal."""
     code = """
         import gc, os, signal, threading, time, bytepool
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         pool = bytepool.Pool(idle_timeout=0)
         for _ in range(2_000):
             knot = []
