@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import socket
 import ssl
@@ -552,6 +553,7 @@ def test_idle_connections_hold_no_buffer(run: Any) -> None:
             assert shared.nbytes == _stream_reader._MOST_AHEAD
 
     run(main())
+    gc.collect()
     assert len(_stream_reader._scratches) <= 1, "a loop's scratch goes with the loop"
 
 
