@@ -248,6 +248,7 @@ impl<T> Bucket<T> {
     /// The counters, and how many of the returned buffers had not been released.
     pub(crate) fn stats(&self) -> (BucketStats, u64) {
         let whole = self.lock();
+        let limit = whole.class.limit;
         let stats = BucketStats {
             size: self.size,
             hits: whole.hits(),
@@ -259,6 +260,8 @@ impl<T> Bucket<T> {
             decayed: whole.class.freed(Reason::Decayed),
             closed: whole.class.freed(Reason::Closed),
             depth: whole.depth(),
+            // What is idle was out before, all of it at once when the last one was made.
+            peak_depth: usize::try_from(whole.class.peak).map_or(limit, |peak| peak.min(limit)),
             peak_outstanding: whole.class.peak,
         };
         (stats, whole.sum(|shelf| shelf.dropped))

@@ -34,6 +34,8 @@ struct State {
     room: usize,
     /// Bytes that exist, or are promised to somebody who waited. 0 without `max_bytes`.
     used: usize,
+    /// How many ever lined up.
+    waits: u64,
     closed: bool,
     queue: VecDeque<Arc<Turn>>,
 }
@@ -113,6 +115,10 @@ impl Budget {
         size <= self.max_idle && !state.closed && state.queue.is_empty()
     }
 
+    pub(crate) fn waits(&self) -> u64 {
+        self.state.lock().waits
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.state.lock().closed
     }
@@ -167,6 +173,7 @@ impl Budget {
             requested: size_of::<Arc<Turn>>(),
         })?;
         queue.push_back(Arc::clone(&turn));
+        state.waits = state.waits.wrapping_add(1);
         Ok(turn)
     }
 

@@ -74,6 +74,11 @@ impl<P: Deref<Target = Pool>> Buffer<P> {
         storage.map_or(ptr::null_mut(), Storage::as_mut_ptr)
     }
 
+    /// The bytes that it costs.
+    pub(crate) fn capacity(&self) -> usize {
+        self.storage.as_ref().map_or(0, Storage::len)
+    }
+
     /// The bytes that were asked for.
     pub(crate) fn len(&self) -> usize {
         self.len

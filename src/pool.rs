@@ -9,7 +9,7 @@ use crate::config::{Config, Zero};
 use crate::error::Error;
 use crate::idle::Interval;
 use crate::size_class::SizeClasses;
-use crate::stats::{Counter, Reason, Stats, Transient};
+use crate::stats::{Counter, Gauge, Reason, Stats, Transient};
 use crate::storage::Storage;
 use crate::sync::Arc;
 
@@ -28,6 +28,7 @@ pub struct Pool {
     pub(crate) decay: Interval,
     transient: Transient,
     deferred: Counter,
+    deferred_bytes: Gauge,
 }
 
 impl Pool {
@@ -81,6 +82,7 @@ impl Pool {
             decay: Interval::default(),
             transient: Transient::default(),
             deferred: Counter::default(),
+            deferred_bytes: Gauge::default(),
         }
     }
 
@@ -129,13 +131,19 @@ impl Pool {
             peak_outstanding,
             peak_outstanding_bytes,
             transient: transient.served.get(),
+            transient_bytes: outstanding_bytes,
+            waits: self.budget.waits(),
             dropped: transient.dropped.get(),
             deferred: deferred.get(),
+            deferred_bytes: self.deferred_bytes.get().0,
             ..Stats::default()
         };
         for (bucket, dropped) in buckets.iter().map(Bucket::stats) {
             stats.add(bucket, dropped);
         }
+        stats.peak_idle_bytes = stats
+            .peak_idle_bytes
+            .min(self.config.idle_bytes_kept() as u64);
         stats
     }
 }
@@ -307,8 +315,14 @@ impl Pool {
     }
 
     #[cfg(feature = "python")]
-    pub(crate) fn count_deferred(&self) {
+    pub(crate) fn begin_deferral(&self, bytes: usize) {
         self.deferred.count();
+        self.deferred_bytes.add(bytes as u64);
+    }
+
+    #[cfg(feature = "python")]
+    pub(crate) fn end_deferral(&self, bytes: usize) {
+        self.deferred_bytes.sub(bytes as u64);
     }
 }
 

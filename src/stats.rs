@@ -22,13 +22,21 @@ pub struct Stats {
     pub peak_outstanding_bytes: u64,
     /// Bytes waiting in the buckets.
     pub idle_bytes: u64,
+    /// No more bytes than these ever waited at once: the size classes' `peak_depth`, added up.
+    pub peak_idle_bytes: u64,
     /// Requests served without pooling, being above `max_size` or made of the null pool.
     pub transient: u64,
+    /// Bytes of such that are out now.
+    pub transient_bytes: u64,
+    /// Requests that had to wait for the budget.
+    pub waits: u64,
     /// Buffers that went home without a `release()`. Python handles only: 0 in Rust, where dropping
     /// a [`Buffer`](crate::Buffer) is how it is released.
     pub dropped: u64,
     /// Releases that had to wait because somebody still held a view. Python handles only.
     pub deferred: u64,
+    /// Bytes that are still out because of that.
+    pub deferred_bytes: u64,
 }
 
 /// One size class of a [`Stats`] snapshot.
@@ -55,6 +63,8 @@ pub struct BucketStats {
     pub closed: u64,
     /// Buffers waiting in the bucket.
     pub depth: usize,
+    /// No more than these ever waited at once: as many as were ever out, or as may be kept.
+    pub peak_depth: usize,
     /// The most of its buffers that were ever out at once.
     pub peak_outstanding: u64,
 }
@@ -77,6 +87,10 @@ impl Stats {
         add(
             &mut self.idle_bytes,
             size.saturating_mul(bucket.depth as u64),
+        );
+        add(
+            &mut self.peak_idle_bytes,
+            size.saturating_mul(bucket.peak_depth as u64),
         );
         add(&mut self.dropped, dropped);
         // The first request of a bucket is a miss, and nothing happens to it before.

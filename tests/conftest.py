@@ -14,8 +14,9 @@ settings.load_profile("short")
 
 @pytest.fixture(autouse=True)
 def _no_switch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests say for themselves when they want null pools."""
+    """The tests say for themselves when they want null pools, and tracking."""
     monkeypatch.delenv("BYTEPOOL", raising=False)
+    monkeypatch.delenv("BYTEPOOL_TRACK", raising=False)
 
 
 @pytest.fixture(params=["pool", "null", "BYTEPOOL=null"])

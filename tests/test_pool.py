@@ -24,7 +24,7 @@ def test_arguments_are_positional_or_keyword_and_stay_as_given() -> None:
 def test_defaults_are_those_of_the_signature() -> None:
     pool = Pool()
     for name, parameter in inspect.signature(Pool).parameters.items():
-        if name != "max_idle_bytes":
+        if name not in ("max_idle_bytes", "track"):  # None stands for what is settled elsewhere
             assert getattr(pool, name) == parameter.default
     assert pool.min_size < pool.max_size
 
@@ -48,7 +48,14 @@ def test_repr_makes_the_same_pool() -> None:
         "idle_timeout=0.5, zero='release')"
     )
     assert repr(Pool(0, 0, 5)) == "Pool(min_size=0, max_size=0, max_buffers=5)"
-    for pool in (Pool(), Pool.null(), Pool(idle_timeout=None), Pool(idle_timeout=1e-9), everything):
+    for pool in (
+        Pool(),
+        Pool.null(),
+        Pool(name="it's \n"),
+        Pool(idle_timeout=None),
+        Pool(idle_timeout=1e-9),
+        everything,
+    ):
         assert repr(eval(repr(pool), {"Pool": Pool})) == repr(pool)
 
 

@@ -30,6 +30,7 @@ def busy_pool() -> tuple[Pool, list[object]]:
 def test_every_counter() -> None:
     pool, _out = busy_pool()
     assert pool.stats() == Stats(
+        name=None,
         buckets=(
             BucketStats(
                 size=1024,
@@ -42,6 +43,7 @@ def test_every_counter() -> None:
                 decayed=0,
                 closed=0,
                 depth=2,
+                peak_depth=2,
                 peak_outstanding=5,
             ),
             BucketStats(
@@ -55,6 +57,7 @@ def test_every_counter() -> None:
                 decayed=0,
                 closed=0,
                 depth=0,
+                peak_depth=2,
                 peak_outstanding=2,
             ),
         ),
@@ -63,9 +66,13 @@ def test_every_counter() -> None:
         peak_outstanding=5 + 2 + 1,
         peak_outstanding_bytes=5 * 1024 + 2 * 4096 + 5000,
         idle_bytes=2048,
+        peak_idle_bytes=2 * 1024 + 2 * 4096,
         transient=1,
+        transient_bytes=5000,
+        waits=0,
         dropped=5,
         deferred=1,
+        deferred_bytes=4096,
     )
 
 
@@ -129,17 +136,18 @@ def test_printed_it_is_a_table() -> None:
         "1 KiB  1,104       5     1,109      3      2    0     5\n"
         "4 KiB      0       2         0      0      0    2     2\n"
         "out now: 3 buffers, 12.9 KiB (never above 8 buffers, 17.9 KiB)\n"
-        "idle: 2 KiB, hit rate: 99.4%\n"
+        "idle: 2 KiB (never above 10 KiB), hit rate: 99.4%\n"
+        "transient: 1, dropped: 5, deferred: 1, waits: 0\n"
         "freed: discarded 3\n"
-        "transient: 1, dropped: 5, deferred: 1"
+        "still held after their release: 4 KiB"
     )
 
 
 def test_printed_with_nothing_to_show() -> None:
     assert str(Pool.null().stats()) == (
         "out now: 0 buffers, 0 B (never above 0 buffers, 0 B)\n"
-        "idle: 0 B, hit rate: 0.0%\n"
-        "transient: 0, dropped: 0, deferred: 0"
+        "idle: 0 B (never above 0 B), hit rate: 0.0%\n"
+        "transient: 0, dropped: 0, deferred: 0, waits: 0"
     )
 
 
@@ -151,4 +159,74 @@ def test_sizes_print_in_their_largest_unit() -> None:
         (3 << 39, "1.5 TiB"),
         (5 << 19, "2.5 MiB"),
     ):
-        assert f"idle: {text}," in str(dataclasses.replace(empty, idle_bytes=n))
+        assert f"idle: {text} (" in str(dataclasses.replace(empty, idle_bytes=n))
+
+
+def test_snapshots_subtract() -> None:
+    pool = Pool(1024, 4096, name="uploads")
+    held = [pool.view(1000), pool.view(5000)]
+    before = pool.stats()
+    pool.allocate(4000).release()
+    held.clear()
+    pool.trim()
+    for _ in range(2):
+        pool.allocate(1000).release()
+    after = pool.stats()
+    between = after - before
+    small, large = between.buckets
+    assert (small.size, small.hits, small.misses, small.returned) == (1024, 1, 1, 3)
+    assert (small.trimmed, small.depth, small.outstanding) == (1, 1, -1)
+    assert (large.size, large.misses, large.trimmed) == (4096, 1, 1)
+    assert (between.outstanding, between.outstanding_bytes) == (-2, -1024 - 5000)
+    assert (between.transient, between.transient_bytes, between.dropped) == (0, -5000, 2)
+    assert between.freed == {
+        "discarded": 0, "capped": 0, "trimmed": 2, "decayed": 0, "closed": 0
+    }  # fmt: skip
+    assert (between.name, between.peak_outstanding) == ("uploads", after.peak_outstanding)
+    assert "out now: -2 buffers, -5.9 KiB" in str(between)
+    nothing = after - after
+    assert (nothing.hit_rate, nothing.outstanding, nothing.idle_bytes) == (0, 0, 0)
+
+
+def test_peaks_of_what_is_idle() -> None:
+    pool = Pool(1024, 4096)
+    views = [pool.view(1024) for _ in range(3)]
+    views.clear()
+    held = [pool.view(1024) for _ in range(3)]
+    del held
+    pool.trim()
+    stats = pool.stats()
+    assert (stats.idle_bytes, stats.peak_idle_bytes, stats.buckets[0].peak_depth) == (0, 3072, 3)
+
+
+def test_bytes_that_are_held_after_their_release() -> None:
+    pool = Pool(1024, 4096)
+    alloc = pool.allocate(3000)
+    view = alloc.bytes()
+    assert pool.stats().deferred_bytes == 0
+    alloc.release()
+    assert (pool.stats().deferred, pool.stats().deferred_bytes) == (1, 4096)
+    del view
+    assert (pool.stats().deferred, pool.stats().deferred_bytes) == (1, 0)
+
+
+def test_waits_are_counted() -> None:
+    pool = Pool(1024, 1024, max_bytes=1024)
+    _alloc = pool.allocate(1)
+    for _ in range(2):
+        with pytest.raises(MemoryError):
+            pool.allocate(1, timeout=0.001)
+    assert pool.stats().waits == 2
+
+
+def test_a_named_pool_says_so_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Pool(1024, 4096, 2, name="uploads")
+    assert pool.name == pool.stats().name == pool.stats().as_dict()["name"] == "uploads"
+    assert repr(pool) == "Pool(min_size=1024, max_size=4096, max_buffers=2, name='uploads')"
+    assert "uploads" in repr(pool.allocate(1))
+    assert str(pool.stats()).startswith("pool 'uploads'\n")
+    assert (Pool().name, Pool.null().name, Pool().stats().name) == (None, None, None)
+    monkeypatch.setenv("BYTEPOOL", "null")
+    assert "uploads" in repr(Pool(name="uploads"))
+    with pytest.raises(TypeError):
+        Pool(name=5)  # type: ignore[arg-type]

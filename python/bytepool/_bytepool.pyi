@@ -4,6 +4,7 @@ from types import TracebackType
 from typing import Any, Final, Literal, NoReturn, Self, SupportsIndex, final
 
 from bytepool.stats import Stats
+from bytepool.tracking import Tracked
 
 __all__ = [
     "Allocator",
@@ -34,6 +35,8 @@ class Pool:
         max_size: SupportsIndex = 16777216,
         max_buffers: SupportsIndex = 16,
         *,
+        name: str | None = None,
+        track: Literal["off", "sampled", "all"] | None = None,
         steps: SupportsIndex = 1,
         max_idle_bytes: SupportsIndex | None = None,
         max_bytes: SupportsIndex | None = None,
@@ -57,6 +60,13 @@ class Pool:
         _exc_value: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None: ...
+    def outstanding(self) -> list[Tracked]: ...
+    @property
+    def track(self) -> Literal["off", "sampled", "all"]: ...
+    @track.setter
+    def track(self, value: Literal["off", "sampled", "all"]) -> None: ...
+    @property
+    def name(self) -> str | None: ...
     @property
     def min_size(self) -> int: ...
     @property

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, TypeVar
 
 __all__ = ["BucketStats", "Stats"]
+
+# Why a pooled buffer was freed; each is a field of BucketStats.
+REASONS = ("discarded", "capped", "trimmed", "decayed", "closed")
+
+T = TypeVar("T", "BucketStats", "Stats")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +37,15 @@ class BucketStats:
     """Buffers that were idle when the pool was closed, or came home after that, and were freed."""
     depth: int
     """Buffers waiting in the bucket."""
+    peak_depth: int
+    """No more than these ever waited at once: as many as were ever out, or as may be kept."""
     peak_outstanding: int
     """The most of its buffers that were ever out at once."""
 
     @property
     def freed(self) -> int:
         """Buffers that were freed, for whatever reason."""
-        return self.discarded + self.capped + self.trimmed + self.decayed + self.closed
+        return sum(getattr(self, reason) for reason in REASONS)
 
     @property
     def outstanding(self) -> int:
@@ -51,8 +58,13 @@ class Stats:
     """What a pool had done at the moment of ``Pool.stats()``. Prints as a table.
 
     Bytes count what the memory costs: the capacity of the size class, not the bytes asked for.
+
+    ``after - before`` is what happened in between: all numbers are differences, of what is out and
+    idle too, so those may be negative. Only the peaks are those of ``after``.
     """
 
+    name: str | None
+    """The pool's name."""
     buckets: tuple[BucketStats, ...]
     """The size classes with any activity, smallest first."""
     outstanding: int
@@ -65,12 +77,20 @@ class Stats:
     """No more bytes than these were ever out at once: the size classes' exact peaks, added up."""
     idle_bytes: int
     """Bytes waiting in the buckets."""
+    peak_idle_bytes: int
+    """No more bytes than these ever waited at once: the classes' ``peak_depth``, added up."""
     transient: int
     """Requests served without pooling: above ``max_size``, or made of the null pool."""
+    transient_bytes: int
+    """Bytes of such that are out now."""
+    waits: int
+    """Requests that had to wait for the budget (``max_bytes``)."""
     dropped: int
     """Buffers that went home without ``release()``: dropped handles, and all of ``pool.view()``."""
     deferred: int
     """Releases that had to wait because somebody still held a view."""
+    deferred_bytes: int
+    """Bytes that are still out because of that."""
 
     @property
     def hit_rate(self) -> float:
@@ -78,6 +98,21 @@ class Stats:
         hits = sum(bucket.hits for bucket in self.buckets)
         misses = sum(bucket.misses for bucket in self.buckets)
         return hits / (hits + misses) if hits or misses else 0.0
+
+    @property
+    def freed(self) -> dict[str, int]:
+        """How many pooled buffers were freed for each reason: see ``BucketStats``."""
+        return {
+            reason: sum(getattr(bucket, reason) for bucket in self.buckets) for reason in REASONS
+        }
+
+    def __sub__(self, before: Stats) -> Stats:
+        """What happened since ``before``."""
+        earlier = {bucket.size: bucket for bucket in before.buckets}
+        buckets = (
+            _difference(bucket, earlier.get(bucket.size), keep="size") for bucket in self.buckets
+        )
+        return replace(_difference(self, before, keep="name"), buckets=tuple(buckets))
 
     def as_dict(self) -> dict[str, Any]:
         """The fields as plain dicts, lists and ints, ready for ``json.dumps``."""
@@ -114,25 +149,44 @@ class Stats:
             f"out now: {self.outstanding:,} buffers, {_bytes(self.outstanding_bytes)}"
             f" (never above {self.peak_outstanding:,} buffers,"
             f" {_bytes(self.peak_outstanding_bytes)})",
-            f"idle: {_bytes(self.idle_bytes)}, hit rate: {self.hit_rate:.1%}",
-            *self._freed(),
+            f"idle: {_bytes(self.idle_bytes)} (never above {_bytes(self.peak_idle_bytes)}),"
+            f" hit rate: {self.hit_rate:.1%}",
             f"transient: {self.transient:,}, dropped: {self.dropped:,},"
-            f" deferred: {self.deferred:,}",
+            f" deferred: {self.deferred:,}, waits: {self.waits:,}",
+            *self._unusual(),
         ]
-        return "\n".join((table if rows else []) + totals)
+        title = [f"pool {self.name!r}"] if self.name is not None else []
+        return "\n".join(title + (table if rows else []) + totals)
 
-    def _freed(self) -> list[str]:
-        """A line with what was freed and why, if anything was."""
-        freed = {
-            reason: sum(getattr(bucket, reason) for bucket in self.buckets)
-            for reason in ("discarded", "capped", "trimmed", "decayed", "closed")
-        }
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in freed.items() if count)
-        return [f"freed: {reasons}"] if reasons else []
+    def _unusual(self) -> list[str]:
+        """Lines that are worth reading only if there is something in them."""
+        freed = ", ".join(f"{reason} {count:,}" for reason, count in self.freed.items() if count)
+        return [
+            *([f"freed: {freed}"] if freed else []),
+            *(
+                [f"still held after their release: {_bytes(self.deferred_bytes)}"]
+                if self.deferred_bytes
+                else []
+            ),
+        ]
+
+
+def _difference(after: T, before: T | None, *, keep: str) -> T:
+    """All numbers of ``after`` less those of ``before``, but for peaks and the field to keep."""
+    if before is None:
+        return after
+    numbers = {
+        field.name: getattr(after, field.name) - getattr(before, field.name)
+        for field in fields(after)
+        if field.name not in (keep, "buckets") and not field.name.startswith("peak_")
+    }
+    return replace(after, **numbers)
 
 
 def _bytes(n: int) -> str:
     """``n`` in the largest unit that leaves at least 1, to one decimal where it is not whole."""
+    if n < 0:
+        return f"-{_bytes(-n)}"
     for shift, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
         if n >> shift:
             number = f"{n / (1 << shift):,.1f}".removesuffix(".0")

@@ -92,7 +92,7 @@ impl Allocator {
         if let Some(lease) = self.held(py) {
             return Err(already_allocated(lease.get().size()));
         }
-        let lease = Pool::lease(self.pool.bind(py), n.0, timeout)?;
+        let lease = Pool::lease(self.pool.bind(py), n.0, timeout, true)?;
         // The view comes first, so that a failure leaves this allocator empty. While it is made other
         // code may run, another thread or a collector's finalizer, and be faster to put a lease here.
         let view = Lease::view(&lease)?;
@@ -154,13 +154,13 @@ impl Allocator {
         }
     }
 
-    fn __repr__(&self) -> String {
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let held = self.lease.lock().as_ref().map(|lease| lease.get().size());
-        let pool = self.pool.get().describe();
-        match held {
+        let pool = self.pool.get().describe(py)?;
+        Ok(match held {
             Some(size) => format!("<Allocator holding {size} bytes of {pool}>"),
             None => format!("<Allocator holding nothing of {pool}>"),
-        }
+        })
     }
 
     /// Raises TypeError: an allocator cannot be pickled or copied.

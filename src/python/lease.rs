@@ -5,6 +5,7 @@
 use std::ffi::c_int;
 
 use pyo3::ffi;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyMemoryView;
 
@@ -13,10 +14,17 @@ use crate::budget::Turn;
 use crate::buffer::Buffer;
 use crate::error::Error;
 use crate::pool::Pool;
-use crate::sync::{AtomicBool, Ordering};
+use crate::sync::{AtomicU8, Ordering};
 
 /// To zero so many bytes takes longer than to let go of the interpreter and take it again.
 const LARGE: usize = 64 << 10;
+
+/// Not with the user yet, or released.
+const AT_HOME: u8 = 0;
+/// The user has it and has not released it: if it dies now, it was dropped.
+const HANDED_OUT: u8 = 1;
+/// Released, and somebody else still has it.
+const DEFERRED: u8 = 2;
 
 /// What owns the memory behind the views of a pool.
 ///
@@ -30,8 +38,10 @@ pub(super) struct Lease {
     /// Where the buffer's bytes are, for views to share: no reference to the bytes may be formed while
     /// Python can write to them.
     bytes: Address,
-    /// The user has it and has not released it: if it dies now, it was dropped.
-    handed_out: AtomicBool,
+    /// One of the states above.
+    state: AtomicU8,
+    /// What the pool noted of it, if it tracks this one: a `bytepool.tracking.Tracked`.
+    tracked: Option<Py<PyAny>>,
     /// Owns the bytes, and is not asked for them until `drop`.
     buffer: Buffer<Core>,
 }
@@ -48,16 +58,18 @@ unsafe impl Send for Address {}
 unsafe impl Sync for Address {}
 
 impl Lease {
-    /// Borrows `n` bytes from the pool, for Python. `refused` is told why there are none.
+    /// Borrows `n` bytes from the pool, for Python. `note` says what the pool noted of them, `refused` is
+    /// told why there are none.
     #[inline]
     pub(super) fn create<'py>(
         py: Python<'py>,
         core: Core,
         n: usize,
+        note: impl FnOnce() -> Option<Py<PyAny>>,
         refused: impl FnOnce(Error) -> PyResult<Bound<'py, Self>>,
     ) -> PyResult<Bound<'py, Self>> {
         match Pool::lend(core, n, |buffer| zero(py, buffer.len(), || buffer.zero())) {
-            Ok(buffer) => Self::wrap(py, buffer),
+            Ok(buffer) => Self::wrap(py, buffer, note()),
             Err(error) => refused(error),
         }
     }
@@ -67,25 +79,35 @@ impl Lease {
         py: Python<'py>,
         core: Core,
         n: usize,
+        note: impl FnOnce() -> Option<Py<PyAny>>,
         turn: &Turn,
     ) -> Option<PyResult<Bound<'py, Self>>> {
         let zero = |buffer: &mut Buffer<Core>| zero(py, buffer.len(), || buffer.zero());
         match Pool::lend_turn(core, n, turn, zero)? {
-            Ok(buffer) => Some(Self::wrap(py, buffer)),
+            Ok(buffer) => Some(Self::wrap(py, buffer, note())),
             Err(error) => Some(Err(error.into())),
         }
     }
 
     #[inline]
-    fn wrap(py: Python<'_>, mut buffer: Buffer<Core>) -> PyResult<Bound<'_, Self>> {
-        Bound::new(
+    fn wrap(
+        py: Python<'_>,
+        mut buffer: Buffer<Core>,
+        tracked: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'_, Self>> {
+        let lease = Bound::new(
             py,
             Self {
                 bytes: Address(buffer.as_mut_ptr()),
-                handed_out: AtomicBool::new(false),
+                state: AtomicU8::new(AT_HOME),
+                tracked,
                 buffer,
             },
-        )
+        )?;
+        if let Some(tracked) = &lease.get().tracked {
+            tracked.setattr(py, intern!(py, "lease"), lease.as_ptr() as usize)?;
+        }
+        Ok(lease)
     }
 
     /// A new memoryview of the bytes, which holds a reference to the lease.
@@ -100,18 +122,22 @@ impl Lease {
 
     /// Notes that the user has it from now on.
     pub(super) fn hand_out(lease: &Bound<'_, Self>) {
-        lease.get().handed_out.store(true, Ordering::Relaxed);
+        lease.get().state.store(HANDED_OUT, Ordering::Relaxed);
     }
 
     /// Gives up the owner's reference: the bytes are home when this returns, or, if somebody else
     /// still holds the lease, when that holder lets go.
     pub(super) fn release(lease: Bound<'_, Self>) {
         let this = lease.get();
-        this.handed_out.store(false, Ordering::Relaxed);
+        this.state.store(AT_HOME, Ordering::Relaxed);
         // SAFETY: `lease` is a valid reference to a live object, and the interpreter is attached.
         let references = unsafe { ffi::Py_REFCNT(lease.as_ptr()) };
         if references > 1 {
-            this.buffer.pool().count_deferred();
+            this.state.store(DEFERRED, Ordering::Relaxed);
+            this.buffer.pool().begin_deferral(this.buffer.capacity());
+            if let Some(tracked) = &this.tracked {
+                tell(lease.py(), |py| tracked.call_method0(py, "release"));
+            }
         }
     }
 }
@@ -155,8 +181,26 @@ impl Drop for Lease {
         if self.buffer.is_to_be_wiped() {
             wipe(&mut self.buffer);
         }
-        if *self.handed_out.get_mut() {
+        let state = *self.state.get_mut();
+        if state == HANDED_OUT {
             self.buffer.mark_dropped();
+        }
+        if state == DEFERRED || self.tracked.is_some() {
+            self.end_unusually(state);
+        }
+    }
+}
+
+impl Lease {
+    #[cold]
+    #[inline(never)]
+    fn end_unusually(&mut self, state: u8) {
+        if let Some(tracked) = self.tracked.take() {
+            let dropped = state == HANDED_OUT;
+            Python::attach(|py| tell(py, |py| tracked.call_method1(py, "gone", (dropped,))));
+        }
+        if state == DEFERRED {
+            self.buffer.pool().end_deferral(self.buffer.capacity());
         }
     }
 }
@@ -164,6 +208,18 @@ impl Drop for Lease {
 #[cold]
 fn wipe(buffer: &mut Buffer<Core>) {
     Python::attach(|py| zero(py, buffer.len(), || buffer.wipe()));
+}
+
+/// Calls code of ours in Python, perhaps while an exception is on its way up, which it must not see.
+#[cold]
+fn tell(py: Python<'_>, call: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>>) {
+    let pending = PyErr::take(py);
+    if let Err(error) = call(py) {
+        error.write_unraisable(py, None);
+    }
+    if let Some(pending) = pending {
+        pending.restore(py);
+    }
 }
 
 /// Does the work, which is to zero so many bytes, and lets other threads run meanwhile if it takes long.

@@ -10,6 +10,7 @@ mod pool;
 mod size;
 mod stats;
 mod ticket;
+mod tracker;
 
 use pyo3::create_exception;
 use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyRuntimeError, PyValueError};

@@ -16,6 +16,7 @@ use super::size::{
     min_size, steps,
 };
 use super::stats;
+use super::tracker::{Level, Tracker, level, optional_level};
 use crate::config::{Config, Zero};
 use crate::error::Error;
 use crate::pool;
@@ -32,6 +33,10 @@ const SWITCH: &str = "BYTEPOOL";
 /// max_size: the largest size that is pooled, in bytes. A larger request is *transient*: served
 ///     exactly, counted, freed when it comes back. Below 4096, give a ``min_size`` too.
 /// max_buffers: how many idle buffers each size class keeps; 0 keeps none.
+/// name: what to call it where several are shown: in ``repr``, stats and metrics.
+/// track: which buffers are noted with the line that allocated them, for ``outstanding()`` and for a
+///     ResourceWarning when a handle is dropped without ``release()``: ``"off"``, ``"sampled"`` (one in
+///     128) or ``"all"``. None is what the environment variable ``BYTEPOOL_TRACK`` says, else off.
 /// steps: how many size classes a doubling has: 1, which is powers of two, 2 or 4. Finer ones waste less
 ///     of each buffer, and less often find an idle one of their own size.
 /// max_idle_bytes: how many idle bytes the whole pool keeps, 0 none; None is 64 MiB, or four times
@@ -61,6 +66,8 @@ const SWITCH: &str = "BYTEPOOL";
 #[pyclass(frozen, weakref, module = "bytepool")]
 pub(super) struct Pool {
     core: Core,
+    name: Option<String>,
+    tracker: Tracker,
 }
 
 impl Drop for Pool {
@@ -81,9 +88,15 @@ impl Pool {
         slf: &Bound<'py, Self>,
         n: usize,
         timeout: Timeout,
+        has_handle: bool,
     ) -> PyResult<Bound<'py, Lease>> {
+        let note = || Tracker::note(slf, n, has_handle);
         let refused = |error| Self::refused(slf, n, timeout, error);
-        Lease::create(slf.py(), slf.get().share(slf.py()), n, refused)
+        Lease::create(slf.py(), slf.get().share(slf.py()), n, note, refused)
+    }
+
+    pub(super) fn tracker(&self) -> &Tracker {
+        &self.tracker
     }
 
     /// Waits if that helps and is wanted.
@@ -114,7 +127,8 @@ impl Pool {
         let parker = Parker::default();
         let place = Place::join(pool.share(py), n, parker.waker())?;
         loop {
-            if let Some(lease) = Lease::create_in_turn(py, pool.share(py), n, &place.turn) {
+            let note = || Tracker::note(slf, n, true);
+            if let Some(lease) = Lease::create_in_turn(py, pool.share(py), n, note, &place.turn) {
                 return lease;
             }
             let now = Instant::now();
@@ -138,10 +152,18 @@ impl Pool {
     }
 
     /// As it was made, without what is as always.
-    pub(super) fn describe(&self) -> String {
+    pub(super) fn describe(&self, py: Python<'_>) -> PyResult<String> {
         let config = self.core.config();
+        let name = self
+            .name
+            .as_ref()
+            .map(|name| PyString::new(py, name).repr());
+        let name = name.transpose()?;
         if config.is_null() {
-            return "Pool.null()".to_owned();
+            return Ok(match name {
+                Some(name) => format!("<Pool.null() in place of {name}>"),
+                None => "Pool.null()".to_owned(),
+            });
         }
         let Config {
             min_size,
@@ -151,6 +173,9 @@ impl Pool {
         } = config;
         let mut text =
             format!("Pool(min_size={min_size}, max_size={max_size}, max_buffers={max_buffers}");
+        if let Some(name) = name {
+            text += &format!(", name={name}");
+        }
         if config.steps != Config::DEFAULT.steps {
             text += &format!(", steps={}", config.steps);
         }
@@ -168,7 +193,7 @@ impl Pool {
         if config.zero != Config::DEFAULT.zero {
             text += &format!(", zero='{}'", zero_name(config.zero));
         }
-        text + ")"
+        Ok(text + ")")
     }
 }
 
@@ -181,13 +206,15 @@ impl Pool {
             max_size = Config::DEFAULT.max_size,
             max_buffers = Config::DEFAULT.max_buffers,
             *,
+            name = None,
+            track = None,
             steps = Config::DEFAULT.steps,
             max_idle_bytes = None,
             max_bytes = None,
             idle_timeout = Config::DEFAULT.idle_timeout,
             zero = Config::DEFAULT.zero,
         ),
-        text_signature = "(min_size=4096, max_size=16777216, max_buffers=16, *, steps=1, \
+        text_signature = "(min_size=4096, max_size=16777216, max_buffers=16, *, name=None, track=None, steps=1, \
                           max_idle_bytes=None, max_bytes=None, idle_timeout=30.0, zero='never')"
     )]
     #[expect(clippy::too_many_arguments, reason = "they are Python's keywords")]
@@ -196,6 +223,8 @@ impl Pool {
         #[pyo3(from_py_with = min_size)] min_size: usize,
         #[pyo3(from_py_with = max_size)] max_size: usize,
         #[pyo3(from_py_with = max_buffers)] max_buffers: usize,
+        name: Option<String>,
+        #[pyo3(from_py_with = optional_level)] track: Option<Level>,
         #[pyo3(from_py_with = steps)] steps: usize,
         #[pyo3(from_py_with = max_idle_bytes)] max_idle_bytes: Option<usize>,
         #[pyo3(from_py_with = max_bytes)] max_bytes: Option<usize>,
@@ -224,8 +253,13 @@ impl Pool {
                 )));
             }
         };
+        let tracker = Tracker::new(track)?;
         let core = Core::new(py, core)?;
-        Ok(Self { core })
+        Ok(Self {
+            core,
+            name,
+            tracker,
+        })
     }
 
     /// A pool that pools nothing, with exactly the same rules and errors.
@@ -236,7 +270,11 @@ impl Pool {
     #[staticmethod]
     fn null(py: Python<'_>) -> PyResult<Self> {
         let core = Core::new(py, pool::Pool::null())?;
-        Ok(Self { core })
+        Ok(Self {
+            core,
+            name: None,
+            tracker: Tracker::new(None)?,
+        })
     }
 
     /// A new Allocator, holding nothing yet.
@@ -261,7 +299,7 @@ impl Pool {
         text_signature = "($self, n, *, timeout=0.0)"
     )]
     fn allocate(slf: Bound<'_, Self>, n: Size, timeout: Timeout) -> PyResult<Py<Allocator>> {
-        let lease = Self::lease(&slf, n.0, timeout)?;
+        let lease = Self::lease(&slf, n.0, timeout, true)?;
         Allocator::holding(slf, lease)
     }
 
@@ -285,7 +323,7 @@ impl Pool {
     ///
     /// Raises what ``allocate`` raises that does not wait.
     fn view(slf: &Bound<'_, Self>, n: Size) -> PyResult<Py<PyMemoryView>> {
-        let lease = Self::lease(slf, n.0, Timeout::AT_ONCE)?;
+        let lease = Self::lease(slf, n.0, Timeout::AT_ONCE, false)?;
         let view = Lease::view(&lease)?;
         Lease::hand_out(&lease);
         Ok(view)
@@ -348,7 +386,33 @@ impl Pool {
     /// The counters are exact. While other threads use the pool, the snapshot may fall between two of
     /// their calls.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        stats::to_python(py, &self.core.stats())
+        stats::to_python(py, self.name.as_deref(), &self.core.stats())
+    }
+
+    /// The buffers that are out and tracked, longest first: a list of ``bytepool.tracking.Tracked``.
+    ///
+    /// Each has its ``size``, ``age``, ``thread`` and ``origin``, the lines that allocated it, and
+    /// ``holders()``. Without tracking there is nothing to list; see ``track``.
+    fn outstanding<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.tracker.outstanding(py)
+    }
+
+    /// Which buffers are tracked: ``"off"``, ``"sampled"`` (one in 128) or ``"all"``. It may be set,
+    /// for those that are allocated from then on.
+    #[getter]
+    fn track(&self) -> &'static str {
+        self.tracker.level().name()
+    }
+
+    #[setter]
+    fn set_track(&self, #[pyo3(from_py_with = level)] track: Level) {
+        self.tracker.set(track);
+    }
+
+    /// What it was named; None if it was not.
+    #[getter]
+    fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// The smallest size class in bytes, as configured; 0 for the null pool.
@@ -400,8 +464,8 @@ impl Pool {
         zero_name(self.core.config().zero)
     }
 
-    fn __repr__(&self) -> String {
-        self.describe()
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        self.describe(py)
     }
 
     /// Raises TypeError: a pool cannot be pickled or copied.

@@ -9,7 +9,11 @@ use crate::stats::{BucketStats, Stats};
 static BUCKET_STATS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static STATS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
-pub(super) fn to_python<'py>(py: Python<'py>, stats: &Stats) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn to_python<'py>(
+    py: Python<'py>,
+    name: Option<&str>,
+    stats: &Stats,
+) -> PyResult<Bound<'py, PyAny>> {
     let buckets = stats
         .buckets
         .iter()
@@ -21,11 +25,16 @@ pub(super) fn to_python<'py>(py: Python<'py>, stats: &Stats) -> PyResult<Bound<'
         ("peak_outstanding", stats.peak_outstanding),
         ("peak_outstanding_bytes", stats.peak_outstanding_bytes),
         ("idle_bytes", stats.idle_bytes),
+        ("peak_idle_bytes", stats.peak_idle_bytes),
         ("transient", stats.transient),
+        ("transient_bytes", stats.transient_bytes),
+        ("waits", stats.waits),
         ("dropped", stats.dropped),
         ("deferred", stats.deferred),
+        ("deferred_bytes", stats.deferred_bytes),
     ]
     .into_py_dict(py)?;
+    fields.set_item("name", name)?;
     fields.set_item("buckets", PyTuple::new(py, buckets)?)?;
     STATS
         .import(py, "bytepool.stats", "Stats")?
@@ -44,6 +53,7 @@ fn bucket_to_python<'py>(py: Python<'py>, bucket: &BucketStats) -> PyResult<Boun
         ("decayed", bucket.decayed),
         ("closed", bucket.closed),
         ("depth", bucket.depth as u64),
+        ("peak_depth", bucket.peak_depth as u64),
         ("peak_outstanding", bucket.peak_outstanding),
     ]
     .into_py_dict(py)?;

@@ -10,6 +10,7 @@ use super::core::Core;
 use super::lease::Lease;
 use super::pool::Pool;
 use super::size::Size;
+use super::tracker::Tracker;
 use crate::budget::Wake;
 use crate::queue::Place;
 
@@ -39,10 +40,12 @@ impl Ticket {
     /// An allocator that holds the bytes. Raises PoolExhaustedError as long as they are not there, and
     /// PoolClosedError if the pool was closed, or they were taken already.
     fn take(&self, py: Python<'_>) -> PyResult<Py<Allocator>> {
-        let pool = self.pool.get();
-        match Lease::create_in_turn(py, pool.share(py), self.n, &self.place.turn) {
-            Some(lease) => Allocator::holding(self.pool.bind(py).clone(), lease?),
-            None => Err(pool.core().exhausted(self.n).into()),
+        let pool = self.pool.bind(py);
+        let note = || Tracker::note(pool, self.n, true);
+        let core = pool.get().share(py);
+        match Lease::create_in_turn(py, core, self.n, note, &self.place.turn) {
+            Some(lease) => Allocator::holding(pool.clone(), lease?),
+            None => Err(pool.get().core().exhausted(self.n).into()),
         }
     }
 

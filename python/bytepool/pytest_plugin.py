@@ -1,0 +1,41 @@
+"""A fixture for pytest that fails a test which leaves pooled buffers out.
+
+It comes with the package; a test that wants it names it::
+
+    def test_upload(bytepool):
+        ...
+"""
+
+from __future__ import annotations
+
+import gc
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["bytepool"]
+
+
+@pytest.fixture
+def bytepool(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail the test if it leaves buffers out, and say which lines allocated them.
+
+    Pools that are made during the test are tracked (``track="all"``) unless they say otherwise;
+    of older ones it sees what they track.
+    """
+    from bytepool import tracking
+
+    monkeypatch.setenv("BYTEPOOL_TRACK", "all")
+    before = {id(tracked) for tracked in tracking.everything()}
+    yield
+    gc.collect()  # what is in a cycle is not left out for good
+    left = [tracked for tracked in tracking.everything() if id(tracked) not in before]
+    if left:
+        origins = "\n".join(
+            f"{tracked!r}, allocated at (most recent call last):\n" + "\n".join(tracked.origin)
+            for tracked in left
+        )
+        pytest.fail(f"{len(left)} pooled buffers were left out:\n{origins}", pytrace=False)
