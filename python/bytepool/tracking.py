@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Tracked", "everything"]
 
-DEPTH = 8  # frames that are noted, the innermost
+_DEPTH = range(8)  # frames that are noted, the innermost
+_frame, _now, _thread = sys._getframe, time.monotonic, threading.get_ident
 _REPORTED = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)  # how often a line may be warned about
 
 _Key = tuple["CodeType", int]
@@ -48,30 +49,31 @@ class Tracked:
         "size",
     )
 
-    def __init__(
-        self,
-        registry: _Registry,
-        size: int,
-        handle: bool,
-        frame: FrameType | None,
-    ) -> None:
+    lease: int
+    """The id of what exports it, which the extension module makes, and sets, after this."""
+
+    # This is most of what tracking costs.
+    def __init__(self, registry: _Registry, size: int, handle: bool) -> None:
+        frame: FrameType | None = _frame(1)
         frames: list[_Key] = []
-        while frame is not None and len(frames) < DEPTH:
+        for _ in _DEPTH:
+            if frame is None:
+                break
             frames.append((frame.f_code, frame.f_lasti))
             frame = frame.f_back
         self._frames = frames
         self._registry = registry
-        self.lease = 0  # the id of what exports it, which is made after this
         self._handle = handle
-        self._since = time.monotonic()
-        self._thread = threading.get_ident()
+        self._since = _now()
+        self._thread = _thread()
         self.released = False
         self.size = size
+        registry.out[id(self)] = self
 
     @property
     def age(self) -> float:
         """Seconds since it was taken."""
-        return time.monotonic() - self._since
+        return _now() - self._since
 
     @property
     def thread(self) -> str:
@@ -141,12 +143,6 @@ class _Registry:
         self.out: dict[int, Tracked] = {}
         self.dropped: dict[str, count[int]] = {}
         _registries.add(self)
-
-    def track(self, size: int, handle: bool) -> Tracked:
-        """Note a buffer that is being handed out."""
-        tracked = Tracked(self, size, handle, sys._getframe(1))
-        self.out[id(tracked)] = tracked
-        return tracked
 
     def outstanding(self) -> list[Tracked]:
         """As ``Pool.outstanding``."""

@@ -18,6 +18,7 @@ const SWITCH: &str = "BYTEPOOL_TRACK";
 const SAMPLE: u32 = 128;
 
 static REGISTRY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+static TRACKED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Level {
@@ -138,7 +139,8 @@ impl Tracker {
             let registry = REGISTRY.import(py, "bytepool.tracking", "_Registry")?;
             PyResult::Ok(registry.call1((pool.get().describe(py)?,))?.unbind())
         })?;
-        registry.call_method1(py, intern!(py, "track"), (size, has_handle))
+        let tracked = TRACKED.import(py, "bytepool.tracking", "Tracked")?;
+        Ok(tracked.call1((registry, size, has_handle))?.unbind())
     }
 
     pub(super) fn outstanding<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
