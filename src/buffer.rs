@@ -6,9 +6,13 @@ use std::ops::{Deref, DerefMut};
 #[cfg(feature = "python")]
 use std::ptr;
 
-use crate::config::Zero;
+use crate::config::{Config, Zero};
+use crate::error::Error;
 use crate::pool::Pool;
 use crate::storage::Storage;
+
+/// What idle memory is filled with, if the pool was told so: a byte that is neither text nor a likely number.
+const POISON: u8 = 0xDB;
 
 /// Bytes on loan from a [`Pool`]: dereferences to a slice of exactly the length asked
 /// for, and goes home when it is dropped.
@@ -42,22 +46,37 @@ impl<P: Deref<Target = Pool>> Buffer<P> {
         }
     }
 
-    /// Zeroes what the user sees of it.
+    /// Makes reused memory fit for the next user: checks that nobody wrote to it while it was idle, if the
+    /// pool was told to, and zeroes what the user sees of it, if the pool was told to.
     #[cold]
-    pub(crate) fn zero(&mut self) {
-        self.fill(0);
+    pub(crate) fn prepare(&mut self) -> Result<(), Error> {
+        let Config { poison, zero, .. } = self.pool.config;
+        if poison && let Some(storage) = &self.storage {
+            let written = storage.iter().position(|&byte| byte != POISON);
+            if let Some(offset) = written {
+                return Err(Error::Overwritten {
+                    size: storage.len(),
+                    offset,
+                });
+            }
+        }
+        if zero == Zero::Allocate || (poison && zero == Zero::Release) {
+            self.fill(0);
+        }
+        Ok(())
     }
 
-    /// Whether it has the user's bytes, which the pool is not to get.
-    #[inline]
-    pub(crate) fn is_to_be_wiped(&self) -> bool {
-        self.pool.config.zero == Zero::Release
-    }
-
-    /// Zeroes what the user saw of it, which nobody sees after that. Nothing else was written to.
+    /// Wipes out what the user saw of it, which nobody sees after that. Nothing else was written to.
     #[cold]
     pub(crate) fn wipe(&mut self) {
-        self.fill(0);
+        if self.pool.config.poison {
+            // All of it, so that it can be checked from end to end whoever used how much of it.
+            if let Some(storage) = &mut self.storage {
+                storage.fill(POISON);
+            }
+        } else {
+            self.fill(0);
+        }
         self.len = 0;
         // Not even a compiler that sees the memory freed next may leave this out.
         hint::black_box(&mut self.storage);
@@ -98,7 +117,7 @@ impl<P: Deref<Target = Pool>> Buffer<P> {
 impl<P: Deref<Target = Pool>> Drop for Buffer<P> {
     #[inline]
     fn drop(&mut self) {
-        if self.is_to_be_wiped() {
+        if self.pool.wipes() {
             self.wipe();
         }
         if let Some(storage) = self.storage.take() {

@@ -29,6 +29,9 @@ pub struct Config {
     pub idle_timeout: Option<Duration>,
     /// What the next holder of a buffer can see of the last one's bytes.
     pub zero: Zero,
+    /// For debugging: memory that comes home is filled with the byte 0xDB, and when it is handed out again
+    /// and somebody wrote to it meanwhile, that is an error.
+    pub poison: bool,
 }
 
 /// When reused memory is zeroed. Fresh memory always is.
@@ -55,6 +58,7 @@ impl Config {
         max_bytes: None,
         idle_timeout: Some(Duration::from_secs(30)),
         zero: Zero::Never,
+        poison: false,
     };
 
     /// What a null pool reports: everything is above its `max_size`.
@@ -67,6 +71,7 @@ impl Config {
         max_bytes: None,
         idle_timeout: None,
         zero: Zero::Never,
+        poison: false,
     };
 
     pub(crate) fn check(&self) -> Result<(), Error> {

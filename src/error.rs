@@ -66,6 +66,16 @@ pub enum Error {
         /// The budget, in bytes.
         max_bytes: usize,
     },
+    /// Somebody wrote to memory while it was idle.
+    #[error(
+        "a buffer of {size} bytes was written to at offset {offset} after it had come home: somebody kept its address"
+    )]
+    Overwritten {
+        /// The capacity of the buffer, in bytes.
+        size: usize,
+        /// Where the first change is, in bytes.
+        offset: usize,
+    },
     /// The pool is closed.
     #[error("the pool is closed: it lends no more bytes ({requested} were asked for)")]
     Closed {

@@ -29,6 +29,10 @@ pub struct Pool {
     transient: Transient,
     deferred: Counter,
     deferred_bytes: Gauge,
+    /// What the configuration says of reused memory: it is prepared for its next user.
+    prepares: bool,
+    /// And of memory that comes home: it is wiped.
+    wipes: bool,
 }
 
 impl Pool {
@@ -83,6 +87,8 @@ impl Pool {
             transient: Transient::default(),
             deferred: Counter::default(),
             deferred_bytes: Gauge::default(),
+            prepares: config.poison || config.zero == Zero::Allocate,
+            wipes: config.poison || config.zero == Zero::Release,
         }
     }
 
@@ -95,7 +101,7 @@ impl Pool {
     /// is used up, or waited for; a closed pool.
     #[inline]
     pub fn acquire(&self, n: usize) -> Result<Buffer<&Self>, Error> {
-        Self::lend(self, n, Buffer::zero)
+        Self::lend(self, n, Buffer::prepare)
     }
 
     /// The same, for a buffer that goes into a task, another thread, or a struct: it keeps the pool
@@ -105,7 +111,7 @@ impl Pool {
     /// As [`acquire`](Self::acquire).
     #[inline]
     pub fn acquire_owned(pool: &Arc<Self>, n: usize) -> Result<Buffer<Arc<Self>>, Error> {
-        Self::lend(Arc::clone(pool), n, Buffer::zero)
+        Self::lend(Arc::clone(pool), n, Buffer::prepare)
     }
 
     /// How the pool was configured; sizes are zero for the null pool.
@@ -150,19 +156,19 @@ impl Pool {
 
 /// The way of a buffer.
 impl Pool {
-    /// Lends to whoever holds the pool by such a pointer. `zero` is called if old bytes have to go.
+    /// Lends to whoever holds the pool by such a pointer. `prepare` is called if reused memory needs it.
     #[inline]
     pub(crate) fn lend<P: Deref<Target = Self>>(
         pool: P,
         n: usize,
-        zero: impl FnOnce(&mut Buffer<P>),
+        prepare: impl FnOnce(&mut Buffer<P>) -> Result<(), Error>,
     ) -> Result<Buffer<P>, Error> {
         let bucket = pool.bucket(n);
         let (storage, reused) = match bucket.and_then(Bucket::pop) {
             Some(storage) => (storage, true),
             None => pool.take_any(bucket, n)?,
         };
-        Ok(Self::lend_storage(pool, n, storage, reused, zero))
+        Self::lend_storage(pool, n, storage, reused, prepare)
     }
 
     #[inline]
@@ -171,14 +177,12 @@ impl Pool {
         n: usize,
         storage: Storage,
         reused: bool,
-        zero: impl FnOnce(&mut Buffer<P>),
-    ) -> Buffer<P> {
-        let has_to_be_zeroed = reused && pool.config.zero == Zero::Allocate;
-        let mut buffer = Buffer::new(storage, n, pool);
-        if has_to_be_zeroed {
-            zero(&mut buffer);
+        prepare: impl FnOnce(&mut Buffer<P>) -> Result<(), Error>,
+    ) -> Result<Buffer<P>, Error> {
+        if reused && pool.prepares {
+            return prepared(Buffer::new(storage, n, pool), prepare);
         }
-        buffer
+        Ok(Buffer::new(storage, n, pool))
     }
 
     /// The bucket that serves `n` bytes; `None` for a transient request.
@@ -229,6 +233,11 @@ impl Pool {
         self.transient.outstanding.add(1);
         self.transient.outstanding_bytes.add(n as u64);
         Ok(storage)
+    }
+
+    #[inline]
+    pub(crate) fn wipes(&self) -> bool {
+        self.wipes
     }
 
     /// The end of a loan. `dropped`: nobody released it.
@@ -324,6 +333,16 @@ impl Pool {
     pub(crate) fn end_deferral(&self, bytes: usize) {
         self.deferred_bytes.sub(bytes as u64);
     }
+}
+
+#[cold]
+#[inline(never)]
+fn prepared<P: Deref<Target = Pool>>(
+    mut buffer: Buffer<P>,
+    prepare: impl FnOnce(&mut Buffer<P>) -> Result<(), Error>,
+) -> Result<Buffer<P>, Error> {
+    prepare(&mut buffer)?;
+    Ok(buffer)
 }
 
 fn check_transient(n: usize) -> Result<(), Error> {

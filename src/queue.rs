@@ -28,7 +28,7 @@ impl Pool {
         let place = Place::join(self, n, parker.waker())?;
         loop {
             let in_time = parker.park(deadline);
-            if let Some(result) = Self::lend_turn(self, n, &place.turn, Buffer::zero) {
+            if let Some(result) = Self::lend_turn(self, n, &place.turn, Buffer::prepare) {
                 return result;
             }
             if !in_time {
@@ -61,14 +61,18 @@ impl Pool {
         pool: P,
         n: usize,
         turn: &Turn,
-        zero: impl FnOnce(&mut Buffer<P>),
+        prepare: impl FnOnce(&mut Buffer<P>) -> Result<(), Error>,
     ) -> Option<Result<Buffer<P>, Error>> {
         let taken = match pool.budget.take(turn)? {
             Ok(Some(storage)) => Ok((storage, true)),
             Ok(None) => pool.take_promised(n),
             Err(error) => Err(error),
         };
-        Some(taken.map(|(storage, reused)| Self::lend_storage(pool, n, storage, reused, zero)))
+        Some(
+            taken.and_then(|(storage, reused)| {
+                Self::lend_storage(pool, n, storage, reused, prepare)
+            }),
+        )
     }
 
     /// Memory for bytes that are reserved already.
@@ -148,7 +152,7 @@ mod tests {
             assert!(same.stats().idle_bytes <= KEPT as u64, "{:?}", same.stats());
         });
         let place = Place::join(&*pool, 64, wake).unwrap();
-        let taken = Pool::lend_turn(&*pool, 64, &place.turn, Buffer::zero);
+        let taken = Pool::lend_turn(&*pool, 64, &place.turn, Buffer::prepare);
         assert_eq!(taken.unwrap().unwrap().len(), 64);
         assert!(pool.stats().idle_bytes <= KEPT as u64, "{:?}", pool.stats());
     }

@@ -68,7 +68,8 @@ impl Lease {
         note: impl FnOnce() -> Option<Py<PyAny>>,
         refused: impl FnOnce(Error) -> PyResult<Bound<'py, Self>>,
     ) -> PyResult<Bound<'py, Self>> {
-        match Pool::lend(core, n, |buffer| zero(py, buffer.len(), || buffer.zero())) {
+        let prepare = |buffer: &mut Buffer<Core>| at_length(py, buffer.len(), || buffer.prepare());
+        match Pool::lend(core, n, prepare) {
             Ok(buffer) => Self::wrap(py, buffer, note()),
             Err(error) => refused(error),
         }
@@ -82,8 +83,8 @@ impl Lease {
         note: impl FnOnce() -> Option<Py<PyAny>>,
         turn: &Turn,
     ) -> Option<PyResult<Bound<'py, Self>>> {
-        let zero = |buffer: &mut Buffer<Core>| zero(py, buffer.len(), || buffer.zero());
-        match Pool::lend_turn(core, n, turn, zero)? {
+        let prepare = |buffer: &mut Buffer<Core>| at_length(py, buffer.len(), || buffer.prepare());
+        match Pool::lend_turn(core, n, turn, prepare)? {
             Ok(buffer) => Some(Self::wrap(py, buffer, note())),
             Err(error) => Some(Err(error.into())),
         }
@@ -178,7 +179,7 @@ impl Drop for Lease {
     /// protocol's contract, as it would with any exporter.) So the buffer has its bytes to itself again.
     #[inline]
     fn drop(&mut self) {
-        if self.buffer.is_to_be_wiped() {
+        if self.buffer.pool().wipes() {
             wipe(&mut self.buffer);
         }
         let state = *self.state.get_mut();
@@ -207,7 +208,7 @@ impl Lease {
 
 #[cold]
 fn wipe(buffer: &mut Buffer<Core>) {
-    Python::attach(|py| zero(py, buffer.len(), || buffer.wipe()));
+    Python::attach(|py| at_length(py, buffer.len(), || buffer.wipe()));
 }
 
 /// Calls code of ours in Python, perhaps while an exception is on its way up, which it must not see.
@@ -222,11 +223,12 @@ fn tell(py: Python<'_>, call: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>>) {
     }
 }
 
-/// Does the work, which is to zero so many bytes, and lets other threads run meanwhile if it takes long.
-fn zero(py: Python<'_>, bytes: usize, work: impl FnOnce() + Send) {
+/// Does the work, which is to zero or check so many bytes, and lets other threads run meanwhile if it takes
+/// long.
+fn at_length<R: Send>(py: Python<'_>, bytes: usize, work: impl FnOnce() -> R + Send) -> R {
     if bytes < LARGE {
-        work();
+        work()
     } else {
-        py.detach(work);
+        py.detach(work)
     }
 }

@@ -47,6 +47,13 @@ create_exception!(
 );
 create_exception!(
     bytepool,
+    BytesOverwrittenError,
+    MisuseError,
+    "Somebody wrote to bytes after they had come home, through an address that was kept.\n\n\
+     A pool with ``poison=True`` raises it, at the next allocation of those bytes."
+);
+create_exception!(
+    bytepool,
     PoolExhaustedError,
     PyMemoryError,
     "The pool's budget (``max_bytes``) is used up, or others wait for it already.\n\n\
@@ -79,6 +86,7 @@ impl From<Error> for PyErr {
                 PoolExhaustedError::new_err(message)
             }
             Error::Closed { .. } => PoolClosedError::new_err(message),
+            Error::Overwritten { .. } => BytesOverwrittenError::new_err(message),
         }
     }
 }
@@ -90,8 +98,9 @@ impl From<Error> for PyErr {
 mod _bytepool {
     #[pymodule_export]
     use super::{
-        BytesAlreadyAllocatedError, BytesAlreadyReturnedError, MisuseError, PoolClosedError,
-        PoolExhaustedError, allocator::Allocator, lease::Lease, pool::Pool, ticket::Ticket,
+        BytesAlreadyAllocatedError, BytesAlreadyReturnedError, BytesOverwrittenError, MisuseError,
+        PoolClosedError, PoolExhaustedError, allocator::Allocator, lease::Lease, pool::Pool,
+        ticket::Ticket,
     };
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "Python's name for it")]

@@ -49,6 +49,8 @@ const SWITCH: &str = "BYTEPOOL";
 ///     reused memory is not zeroed. ``"release"``: none, bytes are zeroed when they come home, so that
 ///     none lie idle either. ``"allocate"``: none, as many bytes as are asked for are zeroed when they
 ///     are handed out. Large ones are zeroed while other threads run.
+/// poison: for debugging; memory that comes home is filled with the byte 0xDB, and when it is handed out
+///     again and somebody wrote to it meanwhile, that raises BytesOverwrittenError.
 ///
 /// Raises ValueError if a number is negative, ``min_size > max_size``, ``max_size`` is 2**40 or more,
 /// ``steps`` or ``zero`` is none of the three, or the environment variable ``BYTEPOOL`` is neither empty nor
@@ -193,6 +195,9 @@ impl Pool {
         if config.zero != Config::DEFAULT.zero {
             text += &format!(", zero='{}'", zero_name(config.zero));
         }
+        if config.poison {
+            text += ", poison=True";
+        }
         Ok(text + ")")
     }
 }
@@ -213,9 +218,11 @@ impl Pool {
             max_bytes = None,
             idle_timeout = Config::DEFAULT.idle_timeout,
             zero = Config::DEFAULT.zero,
+            poison = Config::DEFAULT.poison,
         ),
         text_signature = "(min_size=4096, max_size=16777216, max_buffers=16, *, name=None, track=None, steps=1, \
-                          max_idle_bytes=None, max_bytes=None, idle_timeout=30.0, zero='never')"
+                          max_idle_bytes=None, max_bytes=None, idle_timeout=30.0, zero='never', \
+                          poison=False)"
     )]
     #[expect(clippy::too_many_arguments, reason = "they are Python's keywords")]
     fn new(
@@ -230,6 +237,7 @@ impl Pool {
         #[pyo3(from_py_with = max_bytes)] max_bytes: Option<usize>,
         #[pyo3(from_py_with = idle_timeout)] idle_timeout: Option<Duration>,
         #[pyo3(from_py_with = zero)] zero: Zero,
+        poison: bool,
     ) -> PyResult<Self> {
         let config = Config {
             min_size,
@@ -240,6 +248,7 @@ impl Pool {
             max_bytes,
             idle_timeout,
             zero,
+            poison,
         };
         let core = pool::Pool::new(config)?;
         let core = match env::var_os(SWITCH) {
@@ -456,6 +465,12 @@ impl Pool {
     fn idle_timeout(&self) -> Option<f64> {
         let timeout = self.core.config().idle_timeout;
         timeout.map(|timeout| timeout.as_secs_f64())
+    }
+
+    /// Whether memory that comes home is filled with a pattern, and checked when it is handed out again.
+    #[getter]
+    fn poison(&self) -> bool {
+        self.core.config().poison
     }
 
     /// When reused memory is zeroed: ``"never"``, ``"release"`` or ``"allocate"``.

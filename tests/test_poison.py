@@ -1,0 +1,74 @@
+"""``poison=True``: whoever writes to bytes that have gone home is found out."""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from typing import Literal
+
+import pytest
+
+from bytepool import BytesOverwrittenError, MisuseError, Pool
+
+KIB = 1 << 10
+
+
+def kept_address(pool: Pool, n: int) -> int:
+    """The address of bytes that have gone home, as careless code might keep it."""
+    view = pool.view(n)
+    view[:] = b"x" * n
+    return ctypes.addressof(ctypes.c_char.from_buffer(view))
+
+
+@pytest.mark.parametrize("n", [100, 64 * KIB, 1 << 20])
+def test_a_write_to_idle_bytes_is_found_at_their_next_allocation(n: int) -> None:
+    pool = Pool(min_size=64, poison=True)
+    address = kept_address(pool, n)
+    ctypes.memset(address + n // 2, 1, 1)
+    with pytest.raises(BytesOverwrittenError, match=rf"{n // 2} after it had come home"):
+        pool.allocate(n)
+    assert issubclass(BytesOverwrittenError, MisuseError)
+    # It is reported once, and everything stays usable.
+    with pool.allocate(n) as alloc:
+        assert bytes(alloc.bytes()) == b"\xdb" * n
+    assert pool.stats().outstanding == 0
+
+
+def test_the_tail_beyond_what_was_asked_for_is_checked_as_well() -> None:
+    pool = Pool(min_size=1024, poison=True)
+    address = kept_address(pool, 10)
+    ctypes.memset(address + 1023, 1, 1)
+    with pytest.raises(BytesOverwrittenError, match="at offset 1023"):
+        pool.view(10)
+
+
+def test_bytes_in_use_may_be_written_to() -> None:
+    pool = Pool(poison=True)
+    for n in (10, 5000, 4096, 1):
+        for _ in range(3):
+            pool.view(n)[:] = b"y" * n
+    assert pool.stats().hit_rate > 0.5
+
+
+@pytest.mark.parametrize("zero", ["release", "allocate"])
+def test_zeroing_goes_with_it(zero: Literal["release", "allocate"]) -> None:
+    pool = Pool(poison=True, zero=zero)
+    address = kept_address(pool, 100)
+    assert ctypes.string_at(address, 100) == b"\xdb" * 100
+    assert bytes(pool.view(100)) == bytes(100)
+
+
+def test_who_waited_for_the_bytes_gets_them_poisoned_too() -> None:
+    pool = Pool(KIB, KIB, max_bytes=KIB, poison=True)
+    alloc = pool.allocate(KIB)
+    alloc.bytes()[:] = b"z" * KIB
+    threading.Timer(0.05, alloc.release).start()
+    assert bytes(pool.allocate(KIB, timeout=20).bytes()) == b"\xdb" * KIB
+
+
+def test_without_it_nothing_is_checked() -> None:
+    pool = Pool()
+    address = kept_address(pool, 100)
+    ctypes.memset(address, 1, 1)
+    assert bytes(pool.view(100)) == b"\x01" + b"x" * 99
+    assert not pool.poison
