@@ -1,0 +1,28 @@
+//! What the fuzzer has found worth keeping, replayed: `make fuzz` finds more.
+//!
+//! The ledger is this binary's global allocator, so there is one test.
+#![cfg(not(loom))]
+
+use std::fs;
+
+use arbitrary::{Arbitrary, Unstructured};
+
+#[path = "ledger/allocator.rs"]
+mod ledger;
+mod operations;
+
+#[test]
+fn every_input_of_the_corpus_replays_cleanly() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/core");
+    let mut replayed = 0;
+    for entry in fs::read_dir(corpus).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = fs::read(&path).unwrap();
+        println!("{}", path.display()); // shown if it fails
+        if let Ok(plan) = operations::Plan::arbitrary_take_rest(Unstructured::new(&bytes)) {
+            operations::run(&plan);
+            replayed += 1;
+        }
+    }
+    assert!(replayed > 50, "the corpus is gone: {replayed} inputs");
+}
