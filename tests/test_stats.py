@@ -162,6 +162,11 @@ def test_sizes_print_in_their_largest_unit() -> None:
         assert f"idle: {text} (" in str(dataclasses.replace(empty, idle_bytes=n))
 
 
+def test_only_snapshots_can_be_subtracted_from_one() -> None:
+    with pytest.raises(TypeError, match="unsupported operand"):
+        Pool().stats() - 1  # type: ignore[operator]
+
+
 def test_snapshots_subtract() -> None:
     pool = Pool(1024, 4096, name="uploads")
     held = [pool.view(1000), pool.view(5000)]

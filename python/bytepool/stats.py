@@ -108,6 +108,8 @@ class Stats:
 
     def __sub__(self, before: Stats) -> Stats:
         """What happened since ``before``."""
+        if not isinstance(before, Stats):
+            return NotImplemented
         earlier = {bucket.size: bucket for bucket in before.buckets}
         buckets = (
             _difference(bucket, earlier.get(bucket.size), keep="size") for bucket in self.buckets
