@@ -25,10 +25,12 @@ test: build ## every test, the long proofs in a short version
 	$(BIN)/pytest
 
 .PHONY: lint
-lint: build ## formatting, clippy, ruff, mypy, stubtest
+lint: build needs-c++ ## formatting, clippy, ruff, mypy, stubtest
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- --deny warnings
 	cargo clippy --locked --all-targets --no-default-features -- --deny warnings
+	cargo fmt --check --manifest-path fuzz/Cargo.toml
+	cargo clippy --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz -- --deny warnings
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -39,6 +41,42 @@ prove: build ## the long proofs: random sequences by the ten thousand, all inter
 	PROPTEST_CASES=20000 $(CORE) --release --test model --test ledger
 	$(LOOM)
 	$(BIN)/pytest --hypothesis-profile=long --timeout=3600 tests/test_model.py
+
+# How long each of the three fuzzers runs.
+SECONDS_EACH ?= 300
+# libFuzzer's options: short inputs first, but not for long; one that takes 20 seconds hangs.
+FUZZ := -max_total_time=$(SECONDS_EACH) -len_control=20 -max_len=800 -timeout=20 -print_final_stats=1
+# Its flags are for nightly compilers; this has the stable one take them.
+CARGO_FUZZ := RUSTC_BOOTSTRAP=1 PATH=$(CURDIR)/target/tools/bin:$$PATH cargo fuzz
+FOLDERS = fuzz/found/$(1) fuzz/corpus/$(1)
+
+.PHONY: fuzz
+fuzz: needs-fuzz ## five minutes each of whatever may happen: to the core, from Python, on a stream
+	$(CARGO_FUZZ) run core $(call FOLDERS,core) -- $(FUZZ)
+	$(BIN)/python -m fuzz surface $(call FOLDERS,surface) $(FUZZ)
+	$(BIN)/python -m fuzz streams $(call FOLDERS,streams) $(FUZZ)
+
+.PHONY: fuzz-corpus
+fuzz-corpus: needs-fuzz ## the corpus anew: of it and of what the fuzzers have found, what adds something
+	rm -rf fuzz/merged
+	mkdir -p fuzz/merged/core fuzz/merged/surface fuzz/merged/streams
+	$(CARGO_FUZZ) run core fuzz/merged/core $(call FOLDERS,core) -- -set_cover_merge=1
+	$(BIN)/python -m fuzz surface fuzz/merged/surface $(call FOLDERS,surface) -set_cover_merge=1
+	$(BIN)/python -m fuzz streams fuzz/merged/streams $(call FOLDERS,streams) -set_cover_merge=1
+	rm -rf fuzz/corpus fuzz/found
+	mv fuzz/merged fuzz/corpus
+
+.PHONY: needs-fuzz
+needs-fuzz: build needs-c++ target/tools/bin/cargo-fuzz
+	$(BIN)/pip install $(QUIET) --group fuzz
+	mkdir -p fuzz/found/core fuzz/found/surface fuzz/found/streams
+
+.PHONY: needs-c++
+needs-c++:
+	@command -v c++ >/dev/null || { echo "missing: a C++ compiler for libFuzzer (Debian: apt install g++)" >&2; exit 1; }
+
+target/tools/bin/cargo-fuzz: | needs
+	cargo install --locked --root target/tools cargo-fuzz
 
 .PHONY: bench
 bench: needs ## time the core (criterion)
@@ -106,4 +144,4 @@ needs:
 
 .PHONY: clean
 clean: ## remove everything that was built
-	rm -rf .venv target python/bytepool/*.so
+	rm -rf .venv target fuzz/target python/bytepool/*.so

@@ -2,9 +2,9 @@
 //! a pool promises. Plans are made of arbitrary bytes: by the fuzzer, and by the replay of its corpus.
 
 mod desk;
+mod loan;
 mod plan;
 
-use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use bytepool::{Buffer, Config, Error, Pool, Stats, Zero};
 
 use super::ledger::{live, starved, take_faults};
 use desk::elsewhere;
+use loan::{Lent, Loan};
 pub use plan::Plan;
 use plan::{How, Step, cost};
 
@@ -62,45 +63,6 @@ fn make(plan: &Plan) -> Option<Arc<Pool>> {
         Err(error) => panic!("{error}"),
     }
     None
-}
-
-/// Bytes that are out, all of them with the stamp of this loan, and what they cost.
-struct Loan<B> {
-    bytes: B,
-    stamp: u8,
-    cost: usize,
-}
-
-impl<B: DerefMut<Target = [u8]>> Loan<B> {
-    fn check(&self) {
-        let changed = self.bytes.iter().position(|&byte| byte != self.stamp);
-        assert_eq!(changed, None, "changed while out");
-    }
-}
-
-enum Lent<'a> {
-    Borrowed(Buffer<&'a Pool>),
-    Owned(Buffer<Arc<Pool>>),
-}
-
-impl Deref for Lent<'_> {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
-        match self {
-            Self::Borrowed(buffer) => buffer,
-            Self::Owned(buffer) => buffer,
-        }
-    }
-}
-
-impl DerefMut for Lent<'_> {
-    fn deref_mut(&mut self) -> &mut [u8] {
-        match self {
-            Self::Borrowed(buffer) => buffer,
-            Self::Owned(buffer) => buffer,
-        }
-    }
 }
 
 struct Run<'a> {

@@ -1,0 +1,1 @@
+"""Fuzzing of the Python side: ``python -m fuzz surface CORPUS``; see ``__main__.py``."""

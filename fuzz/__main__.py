@@ -1,0 +1,70 @@
+"""Run a fuzz target, or replay its corpus.
+
+``python -m fuzz TARGET FOLDER... [-OPTION=VALUE...]`` fuzzes with atheris. Options are libFuzzer's.
+What is new goes to the first folder, and an input that fails to ``fuzz/artifacts/TARGET/``. Only
+Python code tells where an input has led: the extension module is not instrumented.
+
+``python -m fuzz TARGET --replay PATH...`` needs no atheris, and runs each input in the paths once.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TARGETS = ("streams", "surface")
+
+
+def load(target: str) -> Callable[[bytes], None]:
+    one: Callable[[bytes], None] = importlib.import_module(f"fuzz.{target}").one
+    # What is there by now stays, and need not be looked at after each input.
+    gc.collect()
+    gc.freeze()
+    return one
+
+
+def replay(target: str, paths: list[str]) -> None:
+    inputs = [
+        file
+        for path in map(Path, paths)
+        for file in (sorted(path.iterdir()) if path.is_dir() else [path])
+    ]
+    one = load(target)
+    start = time.monotonic()
+    for file in inputs:
+        try:
+            one(file.read_bytes())
+        except BaseException:
+            print(f"{file} fails:", file=sys.stderr)
+            raise
+    print(f"{target}: {len(inputs)} inputs replayed in {time.monotonic() - start:.1f} s")
+
+
+def fuzz(target: str, arguments: list[str]) -> None:
+    import atheris
+
+    artifacts = Path(__file__).parent / "artifacts" / target
+    artifacts.mkdir(parents=True, exist_ok=True)
+    with atheris.instrument_imports(include=["bytepool", "fuzz"]):
+        one = load(target)
+    # libFuzzer calls itself by its first argument when it merges corpora.
+    itself = f"{sys.executable} -m fuzz {target}"
+    atheris.Setup([itself, *arguments, f"-artifact_prefix={artifacts}/"], one)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case [target, "--replay", *paths] if target in TARGETS:
+            replay(target, paths)
+        case [target, *arguments] if target in TARGETS:
+            fuzz(target, arguments)
+        case _:
+            sys.exit(__doc__)

@@ -1,0 +1,107 @@
+"""The two streams that are compared: asyncio's own, and the pooled one."""
+
+from __future__ import annotations
+
+import array
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from bytepool import streams
+
+if TYPE_CHECKING:
+    import bytepool
+
+LOOP = asyncio.new_event_loop()
+
+
+class Transport(asyncio.Transport):
+    """It notes whether it is held back, and closes when it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paused = self.closing = False
+
+    def pause_reading(self) -> None:
+        self.paused = True
+
+    def resume_reading(self) -> None:
+        self.paused = False
+
+    def is_closing(self) -> bool:
+        return self.closing
+
+    def close(self) -> None:
+        self.closing = True
+
+
+class GreedyTransport(Transport):
+    """It is taken for one of uvloop's, which would read on and on."""
+
+    __module__ = "uvloop.loop"
+
+
+class Theirs:
+    """asyncio's own."""
+
+    def __init__(self, limit: int) -> None:
+        self.reader = asyncio.StreamReader(limit, LOOP)
+        self.protocol: Any = asyncio.StreamReaderProtocol(self.reader, loop=LOOP)
+        self.task: asyncio.Task[Any] | None = None
+
+    def waits(self) -> bool:
+        """Whether somebody reads who has no answer yet."""
+        return self.task is not None and not self.task.done()
+
+    def put(self, data: bytes) -> None:
+        self.protocol.data_received(data)
+
+    async def read(self, name: str, argument: Any) -> Any:
+        if name == "readinto" and argument == 0:
+            return b""  # which needs no stream
+        name = {"readview": "readexactly", "readinto": "readexactly"}.get(name, name)
+        return await getattr(self.reader, name)(*([] if argument is None else [argument]))
+
+
+class Ours(Theirs):
+    """The pooled one, and the views that it gave."""
+
+    def __init__(self, limit: int, pool: bytepool.Pool, ahead: int) -> None:
+        self.reader, self.protocol = streams._pair(limit, LOOP, pool)
+        self.reader._ahead = ahead
+        self.task = None
+        self.views: list[tuple[memoryview, bytes]] = []
+
+    def put(self, data: bytes) -> None:
+        while data:
+            buffer = self.protocol.get_buffer(-1)
+            fitting = data[: len(buffer)]
+            assert fitting, "an empty buffer, which event loops take for an error"
+            buffer[: len(fitting)] = fitting
+            self.protocol.buffer_updated(len(fitting))
+            data = data[len(fitting) :]
+
+    async def read(self, name: str, argument: Any) -> Any:
+        assert isinstance(self.reader, streams.StreamReader)
+        if name == "readview":
+            view = await self.reader.readview(argument)
+            assert (view.format, view.ndim, view.readonly) == ("B", 1, False)
+            self.views = [*self.views[-3:], (view, bytes(view))]
+            return bytes(view)
+        if name == "readinto":
+            wide = argument > 0 and argument % 2 == 0
+            target = array.array("H", bytes(argument)) if wide else bytearray(argument)
+            assert await self.reader.readinto(target) == argument
+            return bytes(target)
+        return await super().read(name, argument)
+
+
+def answer(task: asyncio.Task[Any]) -> object:
+    """What can be compared of a result."""
+    if task.cancelled():
+        return "cancelled"
+    error = task.exception()
+    if error is None:
+        return task.result()
+    details = [getattr(error, name, None) for name in ("partial", "expected", "consumed")]
+    text = "" if isinstance(error, RuntimeError) else str(error)  # it names the method
+    return type(error), text, details
