@@ -7,18 +7,19 @@ import gc
 import pickle
 import sys
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import bytepool
 from bytepool import blocking, decay, tracking
 from bytepool._bytepool import Ticket
-from fuzz.hostile import Sly
+from fuzz.hostile import HostileError, Sly
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fuzz.world import World
 
+T = TypeVar("T")
 COPIES: list[Callable[[Any], Any]] = [copy.copy, copy.deepcopy, pickle.dumps]
 CALLED = {"__enter__", "__exit__", "__repr__", "__str__", "__hash__", "__eq__", "__sub__"}
 
@@ -82,6 +83,35 @@ def call(world: World) -> Any:
     if world.read.below(2):
         return attribute(world.make.number())
     return attribute(*(world.make.anything() for _ in range(world.read.below(5))))
+
+
+def held(world: World, kind: type[T]) -> T:
+    """One of those that are kept."""
+    kept = [thing for thing in world.things if isinstance(thing, kind)]
+    if not kept:
+        raise HostileError
+    return world.read.pick(kept)
+
+
+def bytes_of(world: World) -> Any:
+    return held(world, bytepool.Allocator).bytes()
+
+
+def release(world: World) -> Any:
+    """Perhaps while there are views of it."""
+    held(world, bytepool.Allocator).release()
+
+
+def trim(world: World) -> Any:
+    return world.pool().trim(world.make.number())
+
+
+def decay_now(world: World) -> Any:
+    return world.pool().decay()
+
+
+def take(world: World) -> Any:
+    return held(world, Ticket).take()
 
 
 def ticket(world: World) -> Any:
@@ -228,10 +258,15 @@ STEPS: list[Callable[[World], Any]] = [
     lend,
     lend_small,
     lend_small,
+    bytes_of,
+    bytes_of,
+    release,
+    release,
+    trim,
+    decay_now,
+    take,
     allocator,
     allocate,
-    call,
-    call,
     call,
     call,
     new_pool,

@@ -95,8 +95,10 @@ class Run:
     async def begin_second(self, name: str, argument: Any) -> None:
         """While another one waits, which is refused unless there is enough already."""
         await self.turns(4)
-        if self.held is not None or not all(side.waits() for side in self.sides):
+        if not all(side.waits() for side in self.sides):
             return
+        if self.budget:
+            self.free()
         seconds = [LOOP.create_task(side.read(name, argument)) for side in self.sides]
         await self.turns(2)
         for second in seconds:

@@ -159,4 +159,10 @@ def check_numbers(pool: bytepool.Pool) -> None:
     assert stats.outstanding_bytes == out + stats.transient_bytes
     assert pool.max_bytes is None or stats.outstanding_bytes + idle <= pool.max_bytes
     assert not (pool.closed and idle)
-    assert 0 <= stats.deferred_bytes <= stats.outstanding_bytes
+    # Whatever has happened once tells the fuzzer that it has got that far.
+    assert not stats.deferred or stats.deferred_bytes <= stats.outstanding_bytes
+    assert not stats.deferred_bytes or (stats.deferred and stats.outstanding)
+    assert not stats.freed["closed"] or pool.closed
+    assert not stats.freed["decayed"] or pool.idle_timeout is not None
+    assert not stats.freed["trimmed"] or stats.peak_idle_bytes
+    assert not stats.hit_rate or stats.peak_idle_bytes
