@@ -29,15 +29,20 @@ PYTHON = {
     "allocate, bytes, release": "a = pool.allocate(n); a.bytes(); a.release()",
     "with allocate, bytes": "\n        with pool.allocate(n) as a: a.bytes()",
     "reused allocator": "reused.allocate(n); reused.release()",
+    "tracked: sampled": "sampled.allocate(n).release()",
+    "tracked: all": "tracked.allocate(n).release()",
 }
 SCRIPT = """
 import sys
 from bytepool import Pool
 pool, n, existing = Pool(), 65536, bytearray(65536)
 reused = pool.allocator()
+sampled, tracked = Pool(track="sampled"), Pool(track="all")
 def run(loops):
     for _ in range(loops): {statement}
-run(int(sys.argv[1]))
+def deep(frames, loops):
+    deep(frames - 1, loops) if frames else run(loops)
+deep(10, int(sys.argv[1]))
 """
 
 

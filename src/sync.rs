@@ -6,7 +6,7 @@ mod imp {
     use std::hint;
     pub(crate) use std::sync::Arc;
     #[cfg(feature = "python")]
-    pub(crate) use std::sync::atomic::{AtomicU8, AtomicU32};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32};
     pub(crate) use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
     use std::thread;
     use std::time::{Duration, Instant};
@@ -208,4 +208,4 @@ mod imp {
 
 pub(crate) use imp::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, Parker, thread_index};
 #[cfg(feature = "python")]
-pub(crate) use imp::{AtomicU8, AtomicU32};
+pub(crate) use imp::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize};

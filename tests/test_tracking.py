@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import gc
 import threading
 import time
@@ -169,6 +170,64 @@ def test_holders_name_what_keeps_a_released_buffer() -> None:
     assert "a list at" in holders
     del kept_here, record, items
     assert pool.outstanding() == []
+
+
+def test_looking_for_holders_leaves_alone_what_locals_returned() -> None:
+    pool = Pool(track="all")
+    kept_here = pool.view(100)
+    mine = locals()
+    (tracked,) = pool.outstanding()
+    assert any("variable kept_here" in holder for holder in tracked.holders())
+    assert mine["pool"] is pool
+    assert len(kept_here) == 100
+
+
+def test_a_function_named_as_ours_is_a_holder_like_any_other() -> None:
+    pool = Pool(track="all")
+
+    def holders() -> list[str]:
+        kept_here = pool.view(100)
+        (tracked,) = pool.outstanding()
+        assert len(kept_here) == 100
+        return tracked.holders()
+
+    assert any("variable kept_here of" in holder for holder in holders())
+    assert pool.outstanding() == []
+
+
+def test_holders_in_dicts_that_do_not_behave() -> None:
+    class Broken(dict[Any, Any]):
+        def items(self) -> Any:
+            raise ZeroDivisionError
+
+        get = __contains__ = __missing__ = items  # type: ignore[assignment]
+
+    pool = Pool(track="all")
+    broken = Broken()
+    broken["payload"] = pool.view(100)
+    (tracked,) = pool.outstanding()
+    assert any("payload in a dict" in holder for holder in tracked.holders())
+
+
+def test_a_thread_that_runs_no_python_code_has_no_origin() -> None:
+    pool = Pool(track="all")
+    held: list[memoryview] = []
+    _thread.start_new_thread(held.extend, (map(pool.view, [100]),))
+    deadline = time.monotonic() + 20
+    while not held and time.monotonic() < deadline:
+        time.sleep(0.01)
+    (tracked,) = pool.outstanding()
+    assert tracked.origin == []
+    assert repr(tracked).endswith("from unknown>")
+
+
+def test_two_listings_show_the_same_buffer() -> None:
+    pool = Pool(track="all")
+    _view, _other = pool.view(100), pool.view(100)
+    first, second = pool.outstanding()
+    assert [first, second] == pool.outstanding()
+    assert first != second
+    assert {first, second} == set(pool.outstanding())
 
 
 def test_a_buffer_may_outlive_its_pool_and_is_still_reported() -> None:

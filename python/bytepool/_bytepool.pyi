@@ -1,6 +1,6 @@
 import sys
 from collections.abc import Callable, Coroutine
-from types import TracebackType
+from types import CodeType, TracebackType
 from typing import Any, Final, Literal, NoReturn, Self, SupportsIndex, final
 
 from bytepool.stats import Stats
@@ -13,6 +13,7 @@ __all__ = [
     "BytesOverwrittenError",
     "Lease",
     "MisuseError",
+    "Note",
     "Pool",
     "PoolClosedError",
     "PoolExhaustedError",
@@ -113,6 +114,23 @@ class Lease:
     if sys.version_info >= (3, 12):
         # Before, a buffer that a C type exports has no name in Python.
         def __buffer__(self, flags: int, /) -> memoryview: ...
+
+@final
+class Note:
+    @property
+    def number(self) -> int: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def thread(self) -> int: ...
+    @property
+    def age(self) -> float: ...
+    @property
+    def lease(self) -> int: ...
+    @property
+    def released(self) -> bool: ...
+    @property
+    def frames(self) -> list[tuple[CodeType, int]]: ...
 
 @final
 class Ticket:

@@ -29,10 +29,10 @@ def bytepool(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     from bytepool import tracking
 
     monkeypatch.setenv("BYTEPOOL_TRACK", "all")
-    before = {id(tracked) for tracked in tracking.everything()}
+    before = set(tracking.everything())
     yield
     gc.collect()  # what is in a cycle is not left out for good
-    left = [tracked for tracked in tracking.everything() if id(tracked) not in before]
+    left = [tracked for tracked in tracking.everything() if tracked not in before]
     if left:
         origins = "\n".join(
             f"{tracked!r}, allocated at (most recent call last):\n" + "\n".join(tracked.origin)

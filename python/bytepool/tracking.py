@@ -12,7 +12,6 @@ import inspect
 import linecache
 import sys
 import threading
-import time
 import warnings
 import weakref
 from itertools import count
@@ -22,71 +21,48 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from types import CodeType
 
+    from bytepool._bytepool import Note
+
 __all__ = ["Tracked", "everything"]
 
-_DEPTH = range(8)  # frames that are noted, the innermost
-_frame, _now, _thread = sys._getframe, time.monotonic, threading.get_ident
 _REPORTED = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)  # how often a line may be warned about
-
-_Key = tuple["CodeType", int]
 
 
 class Tracked:
-    """A buffer that is out, and what is known of it.
+    """A buffer that is out, or was when this was made, and what is known of it."""
 
-    ``size``: the bytes asked for. ``thread``: the name of the thread that took it, as far as it
-    is known. ``released``: whether its handle was released, so that somebody else holds it.
-    """
+    __slots__ = ("_note",)
 
-    __slots__ = (
-        "_frames",
-        "_handle",
-        "_registry",
-        "_since",
-        "_thread",
-        "lease",
-        "released",
-        "size",
-    )
+    def __init__(self, note: Note) -> None:
+        self._note = note
 
-    lease: int
-    """The id of what exports it, which the extension module makes, and sets, after this."""
-
-    # This is most of what tracking costs.
-    def __init__(self, registry: _Registry, size: int, handle: bool) -> None:
-        frame: FrameType | None = _frame(1)
-        frames: list[_Key] = []
-        for _ in _DEPTH:
-            if frame is None:
-                break
-            frames.append((frame.f_code, frame.f_lasti))
-            frame = frame.f_back
-        self._frames = frames
-        self._registry = registry
-        self._handle = handle
-        self._since = _now()
-        self._thread = _thread()
-        self.released = False
-        self.size = size
-        registry.out[id(self)] = self
+    @property
+    def size(self) -> int:
+        """The bytes asked for."""
+        return self._note.size
 
     @property
     def age(self) -> float:
         """Seconds since it was taken."""
-        return _now() - self._since
+        return self._note.age
+
+    @property
+    def released(self) -> bool:
+        """Whether its handle was released, so that somebody else holds it."""
+        return self._note.released
 
     @property
     def thread(self) -> str:
         """The name of the thread that took it; its number, if that thread is gone."""
         for thread in threading.enumerate():
-            if thread.ident == self._thread:
+            if thread.ident == self._note.thread:
                 return thread.name
-        return str(self._thread)
+        return str(self._note.thread)
 
     @property
     def origin(self) -> list[str]:
         """Where it was allocated, a line of text for each frame, the innermost last."""
-        return [_describe(key) for key in reversed(self._frames)]
+        return [_describe(*frame) for frame in reversed(self._note.frames)]
 
     def holders(self) -> list[str]:
         """What holds views of it, as far as CPython can tell: a line of text for each holder.
@@ -98,7 +74,7 @@ class Tracked:
         views = [
             view
             for view in gc.get_objects()
-            if type(view) is memoryview and id(_exporter(view)) == self.lease
+            if type(view) is memoryview and id(_exporter(view)) == self._note.lease
         ]
         own = {id(view) for view in views} | {id(views)}
         found = {
@@ -109,23 +85,19 @@ class Tracked:
         }
         return sorted(found | _variables(views))
 
+    def __eq__(self, other: object) -> bool:
+        """Whether both are of the same buffer, taken at the same time."""
+        return isinstance(other, Tracked) and self._note is other._note
+
+    def __hash__(self) -> int:
+        """That of the buffer."""
+        return hash(self._note)
+
     def __repr__(self) -> str:
         """Its size and age, and the line that took it."""
         state = "released, still held" if self.released else "out"
-        where = _describe(self._frames[0]).splitlines()[0] if self._frames else "unknown"
+        where = self.origin[-1].splitlines()[0].strip() if self.origin else "unknown"
         return f"<{self.size} bytes {state} for {self.age:.1f} s, from {where}>"
-
-    # What the extension module calls.
-
-    def release(self) -> None:
-        """Its handle was released, and somebody else holds it."""
-        self.released = True
-
-    def gone(self, dropped: bool) -> None:
-        """It has gone home; ``dropped``: without having been released."""
-        self._registry.out.pop(id(self), None)
-        if dropped and self._handle:
-            self._registry.warn(self)
 
 
 def everything() -> list[Tracked]:
@@ -140,25 +112,28 @@ class _Registry:
 
     def __init__(self, pool: str) -> None:
         self.pool = pool
-        self.out: dict[int, Tracked] = {}
+        self.out: set[Note] = (
+            set()
+        )  # the extension module adds what is taken and discards what is home
         self.dropped: dict[str, count[int]] = {}
         _registries.add(self)
 
     def outstanding(self) -> list[Tracked]:
         """As ``Pool.outstanding``."""
-        out = list(self.out.values())  # at once: others may be taken meanwhile
-        return sorted(out, key=lambda tracked: tracked._since)
+        notes = list(self.out)  # at once: others may be taken meanwhile
+        return [Tracked(note) for note in sorted(notes, key=lambda note: note.number)]
 
-    def warn(self, tracked: Tracked) -> None:
+    def warn(self, note: Note) -> None:
         """Say where a dropped handle came from, unless that was said often enough."""
-        line = _describe(tracked._frames[0]) if tracked._frames else ""
+        origin = Tracked(note).origin
+        line = origin[-1] if origin else ""
         times = next(self.dropped.setdefault(line, count(1)))
         if times in _REPORTED:
             again = f" ({times} times by now)" if times > 1 else ""
-            origin = "\n".join(tracked.origin)
+            lines = "\n".join(origin)
             warnings.warn(
-                f"{tracked.size} bytes of {self.pool} were dropped without release(){again}; "
-                f"they were allocated at (most recent call last):\n{origin}",
+                f"{note.size} bytes of {self.pool} were dropped without release(){again}; "
+                f"they were allocated at (most recent call last):\n{lines}",
                 ResourceWarning,
                 stacklevel=2,
             )
@@ -174,9 +149,8 @@ def _exporter(view: memoryview) -> object:
         return None
 
 
-def _describe(key: _Key) -> str:
+def _describe(code: CodeType, last: int) -> str:
     """As a traceback shows it."""
-    code, last = key
     line = next((line for start, end, line in code.co_lines() if start <= last < end), None)
     text = f'  File "{code.co_filename}", line {line}, in {code.co_qualname}'
     source = linecache.getline(code.co_filename, line).strip() if line else ""
@@ -184,32 +158,40 @@ def _describe(key: _Key) -> str:
 
 
 def _variables(views: list[memoryview]) -> set[str]:
-    """The variables of all running functions that are such views, or contain them directly."""
+    """The variables of all running functions that are such views."""
     wanted = {id(view) for view in views}
+    own = (_variables.__code__, Tracked.holders.__code__)
     found = set()
     for top in sys._current_frames().values():
-        frame = top.f_back if top is sys._getframe() else top
+        frame: FrameType | None = top
         while frame is not None:
             names = frame.f_locals
-            if frame.f_code.co_name not in ("_variables", "holders"):
+            if frame.f_code not in own:
                 found |= {
                     f"variable {name} of {frame.f_code.co_qualname}"
                     f" ({frame.f_code.co_filename}:{frame.f_lineno})"
                     for name, value in list(names.items())
                     if id(value) in wanted
                 }
-            if frame.f_code.co_flags & inspect.CO_OPTIMIZED and isinstance(names, dict):
-                names.clear()  # a copy, which the frame would keep, and with it what it refers to
+            # Before CPython 3.13 it is a copy that the frame keeps, and with it what it refers to;
+            # unless the function has called locals(), and is using it.
+            copied = frame.f_code.co_flags & inspect.CO_OPTIMIZED and isinstance(names, dict)
+            if copied and sys.getrefcount(names) <= _OURS:
+                names.clear()
             frame = frame.f_back
     del top, frame  # or this function's frame would refer to itself, and keep all of this alive
     return found
 
 
+_OURS = 3  # references to such a copy: the frame's, our variable's and the call's that counts them
+
+
 def _name(holder: object, view: object) -> str:
     """What a reader can find the holder by."""
     if isinstance(holder, dict):
-        names = [str(name) for name, held in holder.items() if held is view]
-        module = holder.get("__name__")
+        items = list(dict.items(holder))  # at once, and whatever a subclass makes of it
+        names = [str(name) for name, held in items if held is view]
+        module = dict.get(holder, "__name__")
         place = f"module {module}" if module and "__spec__" in holder else "a dict"
         return f"{', '.join(names)} in {place}"
     return f"a {type(holder).__qualname__} at {id(holder):#x}"

@@ -5,11 +5,11 @@
 use std::ffi::c_int;
 
 use pyo3::ffi;
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyMemoryView;
 
 use super::core::Core;
+use super::note::Note;
 use crate::budget::Turn;
 use crate::buffer::Buffer;
 use crate::error::Error;
@@ -40,8 +40,8 @@ pub(super) struct Lease {
     bytes: Address,
     /// One of the states above.
     state: AtomicU8,
-    /// What the pool noted of it, if it tracks this one: a `bytepool.tracking.Tracked`.
-    tracked: Option<Py<PyAny>>,
+    /// What the pool noted of it, if it tracks this one.
+    note: Option<Py<Note>>,
     /// Owns the bytes, and is not asked for them until `drop`.
     buffer: Buffer<Core>,
 }
@@ -65,7 +65,7 @@ impl Lease {
         py: Python<'py>,
         core: Core,
         n: usize,
-        note: impl FnOnce() -> Option<Py<PyAny>>,
+        note: impl FnOnce() -> Option<Py<Note>>,
         refused: impl FnOnce(Error) -> PyResult<Bound<'py, Self>>,
     ) -> PyResult<Bound<'py, Self>> {
         let prepare = |buffer: &mut Buffer<Core>| at_length(py, buffer.len(), || buffer.prepare());
@@ -80,7 +80,7 @@ impl Lease {
         py: Python<'py>,
         core: Core,
         n: usize,
-        note: impl FnOnce() -> Option<Py<PyAny>>,
+        note: impl FnOnce() -> Option<Py<Note>>,
         turn: &Turn,
     ) -> Option<PyResult<Bound<'py, Self>>> {
         let prepare = |buffer: &mut Buffer<Core>| at_length(py, buffer.len(), || buffer.prepare());
@@ -94,19 +94,19 @@ impl Lease {
     fn wrap(
         py: Python<'_>,
         mut buffer: Buffer<Core>,
-        tracked: Option<Py<PyAny>>,
+        note: Option<Py<Note>>,
     ) -> PyResult<Bound<'_, Self>> {
         let lease = Bound::new(
             py,
             Self {
                 bytes: Address(buffer.as_mut_ptr()),
                 state: AtomicU8::new(AT_HOME),
-                tracked,
+                note,
                 buffer,
             },
         )?;
-        if let Some(tracked) = &lease.get().tracked {
-            tracked.setattr(py, intern!(py, "lease"), lease.as_ptr() as usize)?;
+        if let Some(note) = &lease.get().note {
+            note.get().set_lease(lease.as_ptr() as usize);
         }
         Ok(lease)
     }
@@ -136,8 +136,8 @@ impl Lease {
         if references > 1 {
             this.state.store(DEFERRED, Ordering::Relaxed);
             this.buffer.pool().begin_deferral(this.buffer.capacity());
-            if let Some(tracked) = &this.tracked {
-                tell(lease.py(), |py| tracked.call_method0(py, "release"));
+            if let Some(note) = &this.note {
+                note.get().release();
             }
         }
     }
@@ -186,7 +186,7 @@ impl Drop for Lease {
         if state == HANDED_OUT {
             self.buffer.mark_dropped();
         }
-        if state == DEFERRED || self.tracked.is_some() {
+        if state == DEFERRED || self.note.is_some() {
             self.end_unusually(state);
         }
     }
@@ -196,9 +196,9 @@ impl Lease {
     #[cold]
     #[inline(never)]
     fn end_unusually(&mut self, state: u8) {
-        if let Some(tracked) = self.tracked.take() {
+        if let Some(note) = self.note.take() {
             let dropped = state == HANDED_OUT;
-            Python::attach(|py| tell(py, |py| tracked.call_method1(py, "gone", (dropped,))));
+            Python::attach(|py| tell(py, || Note::end(note.bind(py), dropped)));
         }
         if state == DEFERRED {
             self.buffer.pool().end_deferral(self.buffer.capacity());
@@ -213,9 +213,9 @@ fn wipe(buffer: &mut Buffer<Core>) {
 
 /// Calls code of ours in Python, perhaps while an exception is on its way up, which it must not see.
 #[cold]
-fn tell(py: Python<'_>, call: impl FnOnce(Python<'_>) -> PyResult<Py<PyAny>>) {
+fn tell(py: Python<'_>, call: impl FnOnce() -> PyResult<()>) {
     let pending = PyErr::take(py);
-    if let Err(error) = call(py) {
+    if let Err(error) = call() {
         error.write_unraisable(py, None);
     }
     if let Some(pending) = pending {

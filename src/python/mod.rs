@@ -6,6 +6,7 @@ mod allocator;
 mod collector;
 mod core;
 mod lease;
+mod note;
 mod pool;
 mod size;
 mod stats;
@@ -99,8 +100,8 @@ mod _bytepool {
     #[pymodule_export]
     use super::{
         BytesAlreadyAllocatedError, BytesAlreadyReturnedError, BytesOverwrittenError, MisuseError,
-        PoolClosedError, PoolExhaustedError, allocator::Allocator, lease::Lease, pool::Pool,
-        ticket::Ticket,
+        PoolClosedError, PoolExhaustedError, allocator::Allocator, lease::Lease, note::Note,
+        pool::Pool, ticket::Ticket,
     };
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "Python's name for it")]

@@ -1,4 +1,4 @@
-//! Which buffers a pool tracks. What it notes of them is in `bytepool/tracking.py`.
+//! Which buffers a pool tracks. What is noted of them is `note.rs`'s.
 
 use std::env;
 
@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyList, PyString};
 
+use super::note::{Note, Registry};
 use super::pool::Pool;
 use crate::sync::{AtomicU8, AtomicU32, Ordering};
 
@@ -18,7 +19,6 @@ const SWITCH: &str = "BYTEPOOL_TRACK";
 const SAMPLE: u32 = 128;
 
 static REGISTRY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-static TRACKED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Level {
@@ -65,8 +65,8 @@ pub(super) fn optional_level(object: &Bound<'_, PyAny>) -> PyResult<Option<Level
 pub(super) struct Tracker {
     level: AtomicU8,
     seen: AtomicU32,
-    /// What was noted, a `_Registry`, once there is anything.
-    registry: PyOnceLock<Py<PyAny>>,
+    /// What was noted, once there is anything.
+    registry: PyOnceLock<Registry>,
 }
 
 impl Tracker {
@@ -101,31 +101,27 @@ impl Tracker {
 
     /// What is noted of the buffer that is about to be handed out, if it is one of those that are tracked.
     #[inline]
-    pub(super) fn note(pool: &Bound<'_, Pool>, size: usize, has_handle: bool) -> Option<Py<PyAny>> {
+    pub(super) fn note(pool: &Bound<'_, Pool>, size: usize, has_handle: bool) -> Option<Py<Note>> {
         let this = pool.get().tracker();
         let level = this.level.load(Ordering::Relaxed);
-        if level == Level::Off as u8 {
+        if level == Level::Off as u8 || (level == Level::Sampled as u8 && !this.is_sampled()) {
             return None;
         }
-        this.sample(pool, size, has_handle, level)
+        this.tracked(pool, size, has_handle)
     }
 
-    #[cold]
-    #[inline(never)]
-    fn sample(
-        &self,
-        pool: &Bound<'_, Pool>,
-        size: usize,
-        has_handle: bool,
-        level: u8,
-    ) -> Option<Py<PyAny>> {
+    #[inline]
+    fn is_sampled(&self) -> bool {
         // Not `fetch_add`, which would take as long as all the rest: if two threads count at the same
         // time, the sample is none the worse.
         let seen = self.seen.load(Ordering::Relaxed);
         self.seen.store(seen.wrapping_add(1), Ordering::Relaxed);
-        if level == Level::Sampled as u8 && !seen.is_multiple_of(SAMPLE) {
-            return None;
-        }
+        seen.is_multiple_of(SAMPLE)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn tracked(&self, pool: &Bound<'_, Pool>, size: usize, has_handle: bool) -> Option<Py<Note>> {
         let tracked = self.track(pool, size, has_handle);
         // For want of memory, say: the buffer itself is there, and what is noted of it is not worth it.
         tracked
@@ -133,19 +129,25 @@ impl Tracker {
             .ok()
     }
 
-    fn track(&self, pool: &Bound<'_, Pool>, size: usize, has_handle: bool) -> PyResult<Py<PyAny>> {
+    fn track(&self, pool: &Bound<'_, Pool>, size: usize, has_handle: bool) -> PyResult<Py<Note>> {
         let py = pool.py();
         let registry = self.registry.get_or_try_init(py, || {
             let registry = REGISTRY.import(py, "bytepool.tracking", "_Registry")?;
-            PyResult::Ok(registry.call1((pool.get().describe(py)?,))?.unbind())
+            let registry = registry.call1((pool.get().describe(py)?,))?;
+            let out = registry.getattr(intern!(py, "out"))?.cast_into()?.unbind();
+            PyResult::Ok(Registry {
+                registry: registry.unbind(),
+                out,
+            })
         })?;
-        let tracked = TRACKED.import(py, "bytepool.tracking", "Tracked")?;
-        Ok(tracked.call1((registry, size, has_handle))?.unbind())
+        Note::take(py, registry, size, has_handle)
     }
 
     pub(super) fn outstanding<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         match self.registry.get(py) {
-            Some(registry) => registry.bind(py).call_method0(intern!(py, "outstanding")),
+            Some(Registry { registry, .. }) => {
+                registry.bind(py).call_method0(intern!(py, "outstanding"))
+            }
             None => Ok(PyList::empty(py).into_any()),
         }
     }
