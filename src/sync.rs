@@ -106,57 +106,69 @@ mod imp {
 #[cfg(loom)]
 mod imp {
     use std::ops::{Deref, DerefMut};
+    use std::sync;
 
     pub(crate) use loom::sync::Arc;
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-    use loom::thread;
+    use loom::sync::Condvar;
+    pub(crate) use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-    /// The real one's flag in front of loom's mutex, which nobody has to wait for any more: loom takes
-    /// a thread that only tries a lock for one that waits (its issue 376).
+    /// Made of loom's mutex and condition, and not of its mutex alone: loom takes a thread that only
+    /// tries a lock for one that waits (its issue 376). Nor does anybody spin, which loom would follow
+    /// for ever.
     #[derive(Debug)]
     pub(crate) struct Mutex<T> {
-        taken: AtomicBool,
-        value: loom::sync::Mutex<T>,
+        taken: loom::sync::Mutex<bool>,
+        given_back: Condvar,
+        /// For whoever has taken it, so nobody waits here.
+        value: sync::Mutex<T>,
     }
 
     impl<T> Mutex<T> {
         pub(crate) fn new(value: T) -> Self {
             Self {
-                taken: AtomicBool::new(false),
-                value: loom::sync::Mutex::new(value),
+                taken: loom::sync::Mutex::new(false),
+                given_back: Condvar::new(),
+                value: sync::Mutex::new(value),
             }
         }
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-            loop {
-                match self.try_lock() {
-                    Some(guard) => return guard,
-                    None => thread::yield_now(),
-                }
+            let mut taken = self.taken.lock().unwrap();
+            while *taken {
+                taken = self.given_back.wait(taken).unwrap();
             }
+            *taken = true;
+            self.guard()
         }
 
         pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-            let order = (Ordering::Acquire, Ordering::Relaxed);
-            let free = self.taken.compare_exchange(false, true, order.0, order.1);
-            free.ok()?;
-            Some(MutexGuard {
-                taken: &self.taken,
-                value: Some(self.value.lock().unwrap()),
-            })
+            let mut taken = self.taken.lock().unwrap();
+            if *taken {
+                return None;
+            }
+            *taken = true;
+            Some(self.guard())
+        }
+
+        fn guard(&self) -> MutexGuard<'_, T> {
+            MutexGuard {
+                mutex: self,
+                value: Some(self.value.try_lock().unwrap()),
+            }
         }
     }
 
     #[derive(Debug)]
     pub(crate) struct MutexGuard<'a, T> {
-        taken: &'a AtomicBool,
-        value: Option<loom::sync::MutexGuard<'a, T>>,
+        mutex: &'a Mutex<T>,
+        value: Option<sync::MutexGuard<'a, T>>,
     }
 
     impl<T> Drop for MutexGuard<'_, T> {
         fn drop(&mut self) {
             self.value = None;
-            self.taken.store(false, Ordering::Release);
+            *self.mutex.taken.lock().unwrap() = false;
+            self.mutex.given_back.notify_one();
         }
     }
 
@@ -177,17 +189,22 @@ mod imp {
     /// The real one's, whose time is never over, and who once awake stays so. (loom forgets that a thread
     /// was unparked when that thread yields before it parks.)
     #[derive(Default)]
-    pub(crate) struct Parker(Arc<AtomicBool>);
+    pub(crate) struct Parker(Arc<(loom::sync::Mutex<bool>, Condvar)>);
 
     impl Parker {
         pub(crate) fn waker(&self) -> Box<dyn FnOnce() + Send> {
-            let awake = Arc::clone(&self.0);
-            Box::new(move || awake.store(true, Ordering::Release))
+            let parked = Arc::clone(&self.0);
+            Box::new(move || {
+                *parked.0.lock().unwrap() = true;
+                parked.1.notify_one();
+            })
         }
 
         pub(crate) fn park(&self, _deadline: Option<std::time::Instant>) -> bool {
-            while !self.0.load(Ordering::Acquire) {
-                thread::yield_now();
+            let (awake, woken) = &*self.0;
+            let mut awake = awake.lock().unwrap();
+            while !*awake {
+                awake = woken.wait(awake).unwrap();
             }
             true
         }

@@ -1,9 +1,10 @@
-//! Every interleaving of acquire and give back, through `src/sync.rs`. Races are what this covers;
-//! sequences are `model.rs`'s. `make test` bounds the
-//! preemptions, `make prove` does not.
+//! Every interleaving of whatever touches shared state, through `src/sync.rs`. Races are what this
+//! covers; sequences are `model.rs`'s. `make test` bounds the preemptions of two threads, `make prove`
+//! does not; those of three are always bounded. Each model says how many interleavings it went through.
 #![cfg(loom)]
 
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytepool::{Buffer, Config, Error, Pool, Stats};
@@ -24,6 +25,31 @@ fn with_budget(max_buffers: usize, max_bytes: Option<usize>) -> Arc<Pool> {
         ..Config::DEFAULT
     };
     Arc::new(Pool::new(config).unwrap())
+}
+
+/// Tries all interleavings of two threads, or those within the bound of the environment.
+fn model(work: impl Fn() + Send + Sync + 'static) {
+    explore(loom::model::Builder::new(), work);
+}
+
+/// Tries the interleavings of three threads in which no more than two are put aside before they would
+/// be: with three, all take days.
+fn model_of_three(work: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(2);
+    builder.max_branches = 10_000; // of which two that wait for the third take many
+    explore(builder, work);
+}
+
+fn explore(builder: loom::model::Builder, work: impl Fn() + Send + Sync + 'static) {
+    let tried = std::sync::Arc::new(AtomicU64::new(0));
+    let count = std::sync::Arc::clone(&tried);
+    builder.check(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+        work();
+    });
+    let test = std::thread::current().name().map(str::to_owned);
+    println!("{tried:?} interleavings of {}", test.unwrap_or_default());
 }
 
 /// One owner at a time: whoever holds the buffer writes its stamp and must find it unchanged.
@@ -50,7 +76,7 @@ fn check(stats: &Stats, served: u64, out: u64) {
 
 #[test]
 fn two_threads_acquire_and_give_back() {
-    loom::model(|| {
+    model(|| {
         let pool = pool(1);
         let other = {
             let pool = Arc::clone(&pool);
@@ -67,7 +93,7 @@ fn two_threads_acquire_and_give_back() {
 
 #[test]
 fn two_threads_race_for_one_idle_buffer() {
-    loom::model(|| {
+    model(|| {
         let pool = pool(2);
         drop(pool.acquire(1).unwrap());
         let other = {
@@ -87,7 +113,7 @@ fn two_threads_race_for_one_idle_buffer() {
 
 #[test]
 fn two_threads_give_back_to_a_bucket_with_room_for_one() {
-    loom::model(|| {
+    model(|| {
         let pool = pool(1);
         let [first, second] = [(); 2].map(|()| Pool::acquire_owned(&pool, 1).unwrap());
         let other = thread::spawn(move || drop(first));
@@ -101,7 +127,7 @@ fn two_threads_give_back_to_a_bucket_with_room_for_one() {
 
 #[test]
 fn what_one_thread_returned_another_takes() {
-    loom::model(|| {
+    model(|| {
         let pool = pool(2);
         let buffers = [(); 2].map(|()| Pool::acquire_owned(&pool, 1).unwrap());
         thread::spawn(move || drop(buffers)).join().unwrap();
@@ -123,7 +149,7 @@ fn what_one_thread_returned_another_takes() {
 
 #[test]
 fn a_buffer_goes_home_while_its_pool_is_dropped() {
-    loom::model(|| {
+    model(|| {
         let pool = pool(1);
         let buffer = Pool::acquire_owned(&pool, 1).unwrap();
         let other = thread::spawn(move || use_up(buffer, 1));
@@ -134,7 +160,7 @@ fn a_buffer_goes_home_while_its_pool_is_dropped() {
 
 #[test]
 fn a_snapshot_taken_meanwhile_is_consistent_bucket_by_bucket() {
-    loom::model(|| {
+    model(|| {
         let pool = pool(1);
         let other = {
             let pool = Arc::clone(&pool);
@@ -159,7 +185,7 @@ fn idle_memory_is_freed_while_another_thread_takes_and_returns_it() {
         |pool: &Pool| pool.trim(0),
         |pool: &Pool| pool.decay() + pool.decay(),
     ] {
-        loom::model(move || {
+        model(move || {
             let pool = pool(1);
             drop(pool.acquire(1).unwrap());
             let other = {
@@ -177,7 +203,7 @@ fn idle_memory_is_freed_while_another_thread_takes_and_returns_it() {
 
 #[test]
 fn a_pool_is_closed_while_another_thread_takes_and_returns() {
-    loom::model(|| {
+    model(|| {
         let pool = pool(1);
         let other = {
             let pool = Arc::clone(&pool);
@@ -195,7 +221,7 @@ fn a_pool_is_closed_while_another_thread_takes_and_returns() {
 
 #[test]
 fn who_waits_is_served_by_who_returns() {
-    loom::model(|| {
+    model(|| {
         let pool = with_budget(1, Some(1));
         let other = {
             let pool = Arc::clone(&pool);
@@ -211,7 +237,7 @@ fn who_waits_is_served_by_who_returns() {
 
 #[test]
 fn who_waits_is_told_when_the_pool_is_closed() {
-    loom::model(|| {
+    model(|| {
         let pool = with_budget(1, Some(1));
         let held = pool.acquire(1).unwrap();
         let other = {
@@ -229,8 +255,111 @@ fn who_waits_is_told_when_the_pool_is_closed() {
 }
 
 #[test]
+fn idle_memory_is_freed_while_the_pool_is_closed() {
+    model(|| {
+        let pool = pool(1);
+        drop(pool.acquire(1).unwrap());
+        let other = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || pool.trim(0))
+        };
+        pool.close();
+        let trimmed = other.join().unwrap();
+        let stats = pool.stats();
+        check(&stats, 1, 0);
+        let [bucket] = stats.buckets.as_slice() else {
+            panic!("{stats:?}")
+        };
+        assert_eq!(
+            (bucket.trimmed, bucket.trimmed + bucket.closed),
+            (trimmed as u64, 1)
+        );
+    });
+}
+
+#[test]
+fn three_threads_acquire_and_give_back() {
+    model_of_three(|| {
+        let pool = pool(2);
+        let others = [1, 2].map(|stamp| {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || use_up(pool.acquire(1).unwrap(), stamp))
+        });
+        use_up(pool.acquire(1).unwrap(), 3);
+        others.into_iter().for_each(|other| other.join().unwrap());
+        let stats = pool.stats();
+        check(&stats, 3, 0);
+        assert!((1..=3).contains(&stats.peak_outstanding));
+        assert!((1..=2).contains(&stats.buckets[0].depth));
+    });
+}
+
+#[test]
+fn of_two_who_wait_each_is_served_by_who_returns() {
+    model_of_three(|| {
+        let pool = with_budget(1, Some(1));
+        let held = pool.acquire(1).unwrap();
+        let others = [1, 2].map(|stamp| {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || use_up(pool.acquire_timeout(1, Duration::MAX).unwrap(), stamp))
+        });
+        use_up(held, 3);
+        others.into_iter().for_each(|other| other.join().unwrap());
+        check(&pool.stats(), 3, 0);
+    });
+}
+
+#[test]
+fn one_takes_and_returns_while_one_frees_what_is_idle_and_one_looks() {
+    model_of_three(|| {
+        let pool = pool(1);
+        drop(pool.acquire(1).unwrap());
+        let user = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || use_up(pool.acquire(1).unwrap(), 1))
+        };
+        let reader = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || {
+                let stats = pool.stats();
+                check(
+                    &stats,
+                    stats.buckets[0].hits + stats.buckets[0].misses,
+                    stats.outstanding,
+                );
+            })
+        };
+        pool.trim(0);
+        user.join().unwrap();
+        reader.join().unwrap();
+        check(&pool.stats(), 2, 0);
+    });
+}
+
+#[test]
+fn one_waits_and_one_returns_while_one_closes_the_pool() {
+    model_of_three(|| {
+        let pool = with_budget(1, Some(1));
+        let held = Pool::acquire_owned(&pool, 1).unwrap();
+        let waiter = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || match pool.acquire_timeout(1, Duration::MAX) {
+                Ok(buffer) => use_up(buffer, 1),
+                Err(error) => assert_eq!(error, Error::Closed { requested: 1 }),
+            })
+        };
+        let owner = thread::spawn(move || use_up(held, 2));
+        pool.close();
+        waiter.join().unwrap();
+        owner.join().unwrap();
+        let stats = pool.stats();
+        assert_eq!((stats.idle_bytes, stats.outstanding), (0, 0));
+    });
+}
+
+#[test]
 fn room_goes_from_one_class_to_another() {
-    loom::model(|| {
+    model(|| {
         let pool = Arc::new(
             Pool::new(Config {
                 min_size: 1,

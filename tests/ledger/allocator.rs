@@ -32,6 +32,10 @@ pub fn take_faults() -> usize {
 }
 
 /// Does the work with so many allocations, after which there is no memory left for this thread.
+#[allow(
+    dead_code,
+    reason = "not every test that keeps a ledger is out of memory"
+)]
 pub fn starved<R>(after: usize, work: impl FnOnce() -> R) -> R {
     LEFT.set(after);
     let result = work();
