@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -36,3 +37,8 @@ def run_python(code: str, *options: str) -> str:
     )
     assert (done.returncode, done.stderr) == (0, ""), done
     return done.stdout
+
+
+def at_length(short: int, long: int) -> int:
+    """How often to do something: seldom in ``make test``, often in ``make`` targets of their own."""
+    return long if os.environ.get("BYTEPOOL_TEST_AT_LENGTH") else short

@@ -408,3 +408,17 @@ def test_importing_bytepool_and_making_a_pool_imports_no_asyncio_and_starts_no_t
         print("asyncio" in sys.modules, threading.active_count())
     """
     assert run_python(code) == "False 1\n"
+
+
+def test_pools_that_come_and_go_are_forgotten_though_the_collector_never_runs() -> None:
+    """The collector's list of pools kept a weak reference to each until it ran."""
+    gc.collect()
+    gc.disable()
+    try:
+        Pool()
+        before = sys.getallocatedblocks()
+        for _ in range(5000):
+            Pool(64, 64, 0)
+        assert sys.getallocatedblocks() - before < 500
+    finally:
+        gc.enable()

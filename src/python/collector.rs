@@ -39,7 +39,14 @@ impl Collector {
         })?;
         let weak = PyWeakrefReference::new(pool)?.unbind();
         let this = collector.get();
-        this.pools.lock().push(weak);
+        let mut pools = mem::take(&mut *this.pools.lock());
+        if pools.len() == pools.capacity() {
+            // The collector may run seldom, or never, and pools may come and go.
+            pools.retain(|weak| alive(py, weak).is_some());
+            pools.reserve(pools.len().saturating_add(1));
+        }
+        pools.push(weak);
+        this.put_back(pools);
         let every = u64::try_from(idle_timeout.as_nanos() / 4).unwrap_or(u64::MAX);
         this.every.fetch_min(every, Ordering::Relaxed);
         let callbacks = py.import("gc")?.getattr("callbacks")?;
@@ -48,6 +55,22 @@ impl Collector {
         }
         Ok(())
     }
+
+    /// What was taken to work on without a lock; others may have come meanwhile.
+    fn put_back(&self, mut pools: Vec<Py<PyWeakrefReference>>) {
+        loop {
+            let mut others = mem::replace(&mut *self.pools.lock(), pools);
+            if others.is_empty() {
+                return;
+            }
+            pools = mem::take(&mut *self.pools.lock());
+            pools.append(&mut others);
+        }
+    }
+}
+
+fn alive<'py>(py: Python<'py>, weak: &Py<PyWeakrefReference>) -> Option<Bound<'py, CorePool>> {
+    weak.bind(py).upgrade_as::<CorePool>().ok().flatten()
 }
 
 #[pymethods]
@@ -65,14 +88,13 @@ impl Collector {
         }
         let mut pools = mem::take(&mut *self.pools.lock());
         pools.retain(|weak| {
-            let pool = weak.bind(py).upgrade_as::<CorePool>();
-            let Ok(Some(pool)) = pool else {
+            let Some(pool) = alive(py, weak) else {
                 return false;
             };
             pool.get().decay();
             true
         });
-        self.pools.lock().append(&mut pools);
+        self.put_back(pools);
         Ok(())
     }
 }

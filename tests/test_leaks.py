@@ -1,0 +1,209 @@
+"""A million of each public call leave nothing behind, whether they succeed or raise.
+
+Not a block of CPython's, counted exactly, nor a byte of the C library's allocator beyond what it and
+the interpreter keep for themselves, nor a buffer of the pool's. ``make leaks`` does the million.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import gc
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from helpers import at_length
+from prometheus_client import CollectorRegistry, generate_latest
+
+import bytepool
+from bytepool import Pool, blocking, streams
+from bytepool.prometheus import PoolCollector
+from bytepool.tracking import everything
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+TIMES = at_length(2_000, 1_000_000)
+SLACK = 30  # blocks, whatever the number of calls: caches of the interpreter
+
+
+class Mallinfo(ctypes.Structure):
+    """``struct mallinfo2`` of glibc."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+    ]
+
+
+def malloced() -> int:
+    """The bytes that are allocated from the C library, and with them from Rust."""
+    mallinfo2 = ctypes.CDLL(None).mallinfo2
+    mallinfo2.restype = Mallinfo
+    info = mallinfo2()
+    return int(info.uordblks + info.hblkhd)
+
+
+class Hostile:
+    def __index__(self) -> int:
+        raise ZeroDivisionError
+
+
+POOL = Pool(64, 4096, 4, name="leaks")
+TRACKED = Pool(64, 4096, 4, track="all")
+BUDGET = Pool(64, 4096, 4, max_bytes=4096)
+CLOSED = Pool()
+CLOSED.close()
+ALLOC = POOL.allocator()
+HELD = POOL.allocate(100)
+REGISTRY = CollectorRegistry()
+REGISTRY.register(PoolCollector(POOL))
+
+
+def with_block() -> None:
+    with POOL.allocate(100) as alloc:
+        alloc.bytes()
+
+
+def deferred() -> None:
+    alloc = POOL.allocate(100)
+    view = alloc.bytes()
+    alloc.release()
+    view[:1] = b"x"
+
+
+def pool_in_a_block() -> None:
+    with Pool(64, 128, 2) as pool:
+        pool.view(100)
+
+
+def pool_with_all_there_is() -> None:
+    Pool(64, 128, 2, name="x", track="all", steps=2, max_bytes=1000, zero="release").view(100)
+
+
+def allocator() -> None:
+    ALLOC.allocate(100)
+    ALLOC.release()
+
+
+def outlives_its_pool() -> memoryview:
+    return Pool(64, 128, 2).view(100)
+
+
+def tracked() -> None:
+    alloc = TRACKED.allocate(100)
+    view = alloc.bytes()
+    alloc.release()
+    (found,) = TRACKED.outstanding()
+    assert (found.size, found.released, len(view)) == (100, True, 100)
+    repr(found), found.origin, found.thread, everything()
+
+
+def timed_out() -> None:
+    with BUDGET.allocate(4096):
+        BUDGET.allocate(100, timeout=1e-9)
+
+
+def ticket() -> None:
+    from bytepool._bytepool import Ticket
+
+    with BUDGET.allocate(4096), Ticket(BUDGET, 100, int) as place:
+        place.take()
+
+
+def reads() -> None:
+    reader = streams.StreamReader(pool=POOL, loop=LOOP)
+    reader.feed_data(b"0123456789")
+    reader.feed_eof()
+    LOOP.run_until_complete(reader.readview(10))
+
+
+LOOP = asyncio.new_event_loop()
+
+CALLS: dict[str, Callable[[], Any]] = {
+    "Pool": lambda: Pool(64, 128, 2),
+    "Pool, all options": pool_with_all_there_is,
+    "with Pool": pool_in_a_block,
+    "Pool.null": lambda: Pool.null().view(10),
+    "a view outlives its pool": outlives_its_pool,
+    "pool.view": lambda: POOL.view(100),
+    "pool.view, transient": lambda: POOL.view(5000),
+    "pool.allocate": lambda: POOL.allocate(100).release(),
+    "pool.allocate, dropped": lambda: POOL.allocate(100),
+    "with pool.allocate": with_block,
+    "deferred": deferred,
+    "alloc.allocate": allocator,
+    "alloc.bytes": HELD.bytes,
+    "alloc.size": lambda: HELD.size,
+    "repr": lambda: (repr(POOL), repr(HELD), repr(ALLOC)),
+    "pool.allocator": POOL.allocator,
+    "pool.trim": lambda: POOL.trim(0),
+    "pool.decay": POOL.decay,
+    "pool.stats": lambda: str(POOL.stats() - POOL.stats()),
+    "stats.as_dict": lambda: POOL.stats().as_dict(),
+    "properties": lambda: [getattr(POOL, name) for name in dir(POOL) if name[0] != "_"],
+    "tracked": tracked,
+    "outstanding": TRACKED.outstanding,
+    "prometheus": lambda: generate_latest(REGISTRY),
+    "streams": reads,
+    # What raises.
+    "allocated already": lambda: HELD.allocate(1),
+    "returned already": ALLOC.release,
+    "no bytes": ALLOC.bytes,
+    "negative": lambda: POOL.view(-1),
+    "too large": lambda: POOL.view(sys.maxsize + 1),
+    "no memory": lambda: POOL.allocate(sys.maxsize),
+    "no integer": lambda: POOL.allocate("1"),  # type: ignore[arg-type]
+    "raises": lambda: ALLOC.allocate(Hostile()),
+    "raises in Pool": lambda: Pool(Hostile()),
+    "sizes the wrong way round": lambda: Pool(1 << 20, 1),
+    "no such policy": lambda: Pool(zero="often"),  # type: ignore[arg-type]
+    "no such level": lambda: Pool(track="some"),  # type: ignore[arg-type]
+    "closed": lambda: CLOSED.view(1),
+    "above the budget": lambda: BUDGET.allocate(5000),
+    "exhausted": timed_out,
+    "not its turn yet": ticket,
+    "pickled": lambda: POOL.__reduce__(),
+    "the exporter made by hand": lambda: type(POOL.view(1).obj)(),
+    "blocking": lambda: blocking.recv_exactly(None, 10, POOL),  # type: ignore[arg-type]
+}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_else() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+def call(work: Callable[[], Any], times: int) -> None:
+    for _ in range(times):
+        with contextlib.suppress(Exception):
+            work()
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("name", CALLS)
+def test_a_call_leaves_nothing_behind(name: str) -> None:
+    work = CALLS[name]
+    call(work, 300)
+    before = sys.getallocatedblocks(), malloced(), POOL.stats().outstanding
+    call(work, TIMES)
+    gc.collect()
+    after = sys.getallocatedblocks(), malloced(), POOL.stats().outstanding
+    assert after[0] - before[0] <= SLACK, "blocks of CPython's"
+    assert after[1] - before[1] <= SLACK * 1024, "bytes of the C library's"
+    assert after[2] == before[2], "buffers that are out"
+
+
+def test_this_would_catch_a_leak_of_one_block_in_ten_calls() -> None:
+    kept: list[object] = []
+    for i in range(TIMES):
+        if i % 10 == 0:
+            kept.append(object())
+    before = sys.getallocatedblocks()
+    kept.clear()
+    assert before - sys.getallocatedblocks() > SLACK
