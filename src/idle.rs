@@ -53,7 +53,7 @@ impl Pool {
         self.budget.is_closed()
     }
 
-    fn idle_bytes(&self) -> usize {
+    pub(crate) fn idle_bytes(&self) -> usize {
         self.buckets.iter().fold(0_usize, |sum, bucket| {
             sum.saturating_add(bucket.size().saturating_mul(bucket.depth()))
         })
@@ -102,7 +102,7 @@ impl Pool {
     }
 
     /// Frees idle memory of any age, `bytes` or somewhat more. Says how much it freed.
-    fn evict_cold_first(&self, bytes: usize, reason: Reason) -> usize {
+    pub(crate) fn evict_cold_first(&self, bytes: usize, reason: Reason) -> usize {
         let cold = self.evict(bytes, Age::Cold, reason);
         cold.saturating_add(self.evict(bytes.saturating_sub(cold), Age::Any, reason))
     }

@@ -217,14 +217,24 @@ impl Pool {
             })
     }
 
-    /// Fresh memory, whose bytes are reserved, of which so many are wanted now.
+    /// Fresh memory, whose bytes are reserved, of which so many are wanted now. If the system has none
+    /// left, idle memory makes way, provided that there is enough of it.
     pub(crate) fn allocate(&self, size: usize, used: usize) -> Result<Storage, Error> {
-        let fresh = if self.buckets.is_empty() {
+        let fresh = self.fresh(size, used).or_else(|error| {
+            if self.idle_bytes() < size || self.evict_cold_first(size, Reason::Capped) == 0 {
+                return Err(error);
+            }
+            self.fresh(size, used)
+        });
+        fresh.inspect_err(|_| self.budget.release(size))
+    }
+
+    fn fresh(&self, size: usize, used: usize) -> Result<Storage, Error> {
+        if self.buckets.is_empty() {
             Storage::plain(size)
         } else {
             Storage::new(size, used)
-        };
-        fresh.inspect_err(|_| self.budget.release(size))
+        }
     }
 
     pub(crate) fn transient(&self, n: usize) -> Result<Storage, Error> {

@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import textwrap
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,19 +28,28 @@ def reuse_hard(pool: bytepool.Pool, n: int) -> None:
         del view, views
 
 
-def run_python(code: str, *options: str) -> str:
+STRICT = [sys.executable, "-X", "dev", "-W", "error"]
+
+
+def run_python(code: str, *options: str, timeout: float = 60) -> str:
     """Run the code in a fresh interpreter that lets nothing pass, and return what it printed."""
-    done = subprocess.run(
-        [sys.executable, "-X", "dev", "-W", "error", *options, "-c", textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return _run([*STRICT, *options, "-c", textwrap.dedent(code)], timeout)
+
+
+def run_script(code: str) -> str:
+    """The same, of a file, which processes that it starts can import."""
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder, "script.py")
+        script.write_text(textwrap.dedent(code))
+        return _run([*STRICT, str(script)], timeout=60)
+
+
+def _run(command: list[str], timeout: float) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done
     return done.stdout
 
 
 def at_length(short: int, long: int) -> int:
-    """How often to do something: seldom in ``make test``, often in ``make`` targets of their own."""
+    """How often to do something: seldom in ``make test``, often in ``make attack``."""
     return long if os.environ.get("BYTEPOOL_TEST_AT_LENGTH") else short

@@ -9,18 +9,24 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
+import hashlib
 import io
+import mmap
 import pickle
+import queue
 import re
 import struct
+import threading
 import time
 from array import array
 from typing import TYPE_CHECKING, Any
 
+import cffi
 import numpy as np
 import pyarrow as pa
 import pytest
 import zmq
+import zstandard
 from helpers import pattern, reuse_hard
 from PIL import Image
 
@@ -40,6 +46,19 @@ def pickled_out_of_band(buffer: Any) -> Any:
 
 def arrow_array(buffer: Any) -> pa.Array:
     return pa.Array.from_buffers(pa.uint8(), N, [None, pa.py_buffer(buffer)])
+
+
+FFI = cffi.FFI()
+
+
+class Raw(io.RawIOBase):
+    """A user's own class, with the buffer in an attribute."""
+
+    def __init__(self, buffer: Any) -> None:
+        self.buffer = memoryview(buffer)[7:]
+
+    def seen(self) -> bytes:
+        return bytes(self.buffer)
 
 
 # name: (make a holder from a buffer, see what it sees)
@@ -71,6 +90,15 @@ HOLDERS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], bytes]]] = {
         lambda b: Image.frombuffer("L", (300, 200), b, "raw", "L", 0, 1),
         Image.Image.tobytes,
     ),
+    "cffi.from_buffer": (
+        lambda b: FFI.from_buffer(b, require_writable=True),
+        lambda c: bytes(FFI.buffer(c)),
+    ),
+    "zstandard.BufferWithSegments": (
+        lambda b: zstandard.BufferWithSegments(b, struct.pack("=QQ", 100, N - 200)),
+        lambda segments: bytes(segments[0].tobytes()),
+    ),
+    "a user's class": (Raw, Raw.seen),
     "re.Match": (lambda b: re.compile(rb"(?s).*").match(b), lambda m: bytes(m.group())),
 }
 
@@ -132,6 +160,12 @@ def test_a_holder_keeps_its_bytes(
         assert bucket.hits + bucket.misses == bucket.returned
 
 
+def mapped(view: memoryview) -> bytes:
+    with mmap.mmap(-1, len(view)) as memory:
+        memory[:] = view
+        return bytes(memory)
+
+
 @pytest.mark.parametrize("let_go", WAYS)
 def test_what_copies_holds_nothing(let_go: Callable[..., Any], lender: Pool) -> None:
     content = pattern(N)
@@ -146,6 +180,9 @@ def test_what_copies_holds_nothing(let_go: Callable[..., Any], lender: Pool) -> 
         pickle.loads(pickle.dumps(np.frombuffer(view, np.uint8))).tobytes(),
         np.array(view).tobytes(),
         zmq.Frame(view, copy=True).bytes,
+        zstandard.decompress(zstandard.compress(view)),
+        struct.unpack(f"{N}s", view)[0],
+        mapped(view),
     ]
     del view
     finish()
@@ -247,3 +284,65 @@ def test_zmq_sends_what_was_written_though_the_pool_was_reused() -> None:
     while pool.stats().outstanding and time.monotonic() < deadline:
         time.sleep(0.01)  # pyzmq lets go of sent frames in a thread of its own
     assert pool.stats().outstanding == 0
+
+
+def test_a_hash_that_runs_while_the_bytes_are_released() -> None:
+    """It lets go of the interpreter while it reads; others release, reuse and overwrite."""
+    pool = Pool(1 << 20, 1 << 20, 4)
+    content = pattern(1 << 20)
+    expected = hashlib.sha256(content).digest()
+    over = threading.Event()
+
+    def reuse() -> None:
+        while not over.is_set():
+            reuse_hard(pool, 1 << 20)
+
+    others = [threading.Thread(target=reuse) for _ in range(2)]
+    for other in others:
+        other.start()
+    try:
+        for _ in range(30):
+            alloc = pool.allocate(1 << 20)
+            alloc.bytes()[:] = content
+            digest = hashlib.sha256()
+            # The view is the call's alone, and the handle is gone before the hash is done.
+            release = threading.Thread(target=alloc.release)
+            view = alloc.bytes()
+            release.start()
+            digest.update(view)
+            del view
+            release.join()
+            assert digest.digest() == expected
+    finally:
+        over.set()
+        for other in others:
+            other.join()
+    assert pool.stats().outstanding == 0
+
+
+def test_holders_that_go_from_thread_to_thread(lender: Pool) -> None:
+    """What one library made of it in one thread, another thread sees, and lets go of."""
+    made: queue.SimpleQueue[tuple[str, Any, bytes] | None] = queue.SimpleQueue()
+    failures: list[str] = []
+
+    def take_over() -> None:
+        while (item := made.get()) is not None:
+            name, holder, expected = item
+            reuse_hard(lender, N)
+            if HOLDERS[name][1](holder) != expected:
+                failures.append(name)
+            del item, holder
+
+    thread = threading.Thread(target=take_over)
+    thread.start()
+    for name, (make, see) in HOLDERS.items():
+        with lender.allocate(N) as alloc:
+            alloc.bytes()[:] = pattern(N)
+            holder = make(alloc.bytes())
+            made.put((name, holder, see(holder)))
+            del holder
+    made.put(None)
+    thread.join()
+    gc.collect()
+    assert failures == []
+    assert lender.stats().outstanding == 0

@@ -1,11 +1,12 @@
-"""A process's life: exit with buffers in every state, and fork."""
+"""A process's life: exit with buffers in every state, fork and spawn, other interpreters."""
 
 from __future__ import annotations
 
 import os
+from textwrap import dedent
 
 import pytest
-from helpers import run_python
+from helpers import at_length, run_python, run_script
 
 
 @pytest.mark.parametrize("pool", ["Pool()", "Pool.null()"])
@@ -67,6 +68,134 @@ def test_exit_while_daemon_threads_use_the_pool() -> None:
     assert run_python(code) == "end\n"
 
 
+STATES = {
+    "held": "alloc = pool.allocate(5000)",
+    "viewed": "alloc = pool.allocate(5000); view = alloc.bytes()",
+    "deferred": "alloc = pool.allocate(5000); view = alloc.bytes(); alloc.release()",
+    "returned": "alloc = pool.allocate(5000); alloc.release()",
+    "closed": "alloc = pool.allocate(5000); pool.close()",
+    "orphaned": "alloc = pool.allocate(5000); pool = None",
+    "mapped": "alloc = pool.allocate(1 << 20); view = alloc.bytes()",
+    "transient": "view = pool.view(64 << 20)",
+}
+PLACES = {
+    "a global": "keep = globals()",
+    "a cycle": "keep = [alloc, view, pool]; keep.append(keep); del keep",
+    "a class": "class Keep: kept = alloc, view, pool",
+    "another module": "import string; string.keep = alloc, view, pool",
+    "a thread": (
+        "import threading, time\n"
+        "threading.Thread(target=time.sleep, args=(0.05,), kwargs={}).start()\n"
+        "threading.Thread(target=lambda *kept: time.sleep(0.1), args=(alloc, view, pool)).start()"
+    ),
+    "atexit": (
+        "import atexit\n"
+        "atexit.register(lambda *kept: kept[1] and bytes(kept[1][:9]), alloc, view, pool)"
+    ),
+    "a finalizer": (
+        "class Last:\n"
+        "    kept = alloc, view, pool\n"
+        "    def __del__(self):\n"
+        "        alloc, view, pool = self.kept\n"
+        "        if alloc: alloc.__exit__(None, None, None)\n"
+        "        if view: view[:1] = b'x'\n"
+        "last = Last()"
+    ),
+    "a finalizer of a weak reference": (
+        "import weakref\n"
+        "class Thing: pass\n"
+        "thing = Thing()\n"
+        "weakref.finalize(thing, lambda *kept: None, alloc, view, pool)"
+    ),
+}
+OPTIONS = ["", "track='all', poison=True", "zero='release', max_bytes=1 << 30, idle_timeout=0.01"]
+
+
+@pytest.mark.parametrize("options", OPTIONS)
+def test_exit_with_buffers_in_every_state_and_in_every_place(options: str) -> None:
+    """Each in a fork of its own that ends as an interpreter does, with all its finalizers."""
+    code = """
+        import os, sys, warnings
+        from bytepool import Pool
+        warnings.simplefilter("ignore")
+        for state in STATES.values():
+            for place in PLACES.values():
+                child = os.fork()
+                if child == 0:
+                    alloc = view = None
+                    pool = Pool(OPTIONS)
+                    exec(state)
+                    exec(place)
+                    sys.exit(7)
+                _, status = os.waitpid(child, 0)
+                if os.waitstatus_to_exitcode(status) != 7:
+                    print(f"{status} after: {state}; {place}")
+        print("end")
+    """
+    names = f"STATES, PLACES = {STATES!r}, {PLACES!r}\n"
+    assert run_python(names + dedent(code).replace("OPTIONS", options)) == "end\n"
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_multiprocessing(method: str) -> None:
+    """Workers have a pool of their own, or their copy of this one, and views are sent as bytes."""
+    code = """
+        import multiprocessing, pickle, sys, warnings
+        import bytepool
+
+        pool = bytepool.Pool(64, 1 << 20, 4)
+
+        def work(message):
+            with pool.allocate(len(message)) as alloc:
+                alloc.bytes()[:] = message[::-1]
+                return pickle.PickleBuffer(alloc.bytes()).raw().tobytes(), pool.stats().outstanding
+
+        if __name__ == "__main__":
+            warnings.simplefilter("ignore", DeprecationWarning)
+            kept = pool.view(1000)
+            kept[:] = b"k" * 1000
+            messages = [bytes([i]) * 5000 + b"end" for i in range(20)]
+            with multiprocessing.get_context(METHOD).Pool(2) as workers:
+                for message, (reply, out) in zip(messages, workers.map(work, messages)):
+                    assert reply == message[::-1]
+                    assert out == (2 if METHOD == "fork" else 1)
+            assert kept == b"k" * 1000 and pool.stats().outstanding == 1
+            try:
+                pickle.dumps(kept)
+            except TypeError:
+                print("end")
+    """
+    assert run_script(f"METHOD = {method!r}\n{dedent(code)}") == "end\n"
+
+
+def test_another_interpreter_of_the_process_is_refused_or_has_its_own() -> None:
+    code = """
+        try:
+            import _interpreters as interpreters  # from 3.13 on
+        except ImportError:
+            import _xxsubinterpreters as interpreters
+        import bytepool
+        keep = bytepool.Pool().view(10)
+        other = interpreters.create()
+        source = (
+            "try:\\n"
+            "    import bytepool\\n"
+            "    assert bytepool.Pool().view(5) == bytes(5)\\n"
+            "except ImportError as error:\\n"
+            "    assert 'subinterpreter' in str(error) or 'interpreter' in str(error), error\\n"
+        )
+        if hasattr(interpreters, "exec"):
+            failed = interpreters.exec(other, source)
+            assert failed is None, failed
+        else:
+            interpreters.run_string(other, source)
+        interpreters.destroy(other)
+        assert keep == bytes(10)
+        print("end")
+    """
+    assert run_python(code) == "end\n"
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_fork_with_live_buffers_while_threads_use_the_pool() -> None:
     """The child sees its own copy of every buffer, and of the pool; no lock in it is stuck."""
@@ -93,7 +222,7 @@ def test_fork_with_live_buffers_while_threads_use_the_pool() -> None:
         alloc = pool.allocate(5000)
         view = alloc.bytes()
         view[:] = b"p" * 5000
-        for i in range(50):
+        for i in range(FORKS):
             child = os.fork()
             if child == 0:
                 status = 1
@@ -124,4 +253,5 @@ def test_fork_with_live_buffers_while_threads_use_the_pool() -> None:
         assert pool.stats().outstanding == 0
         print("end")
     """
-    assert run_python(code) == "end\n"
+    forks = at_length(50, 1000)
+    assert run_python(f"FORKS = {forks}\n{dedent(code)}", timeout=60 + forks) == "end\n"

@@ -1,0 +1,127 @@
+"""Memory that really runs out, under a limit of the address space: MemoryError, and all goes on."""
+
+from __future__ import annotations
+
+from textwrap import dedent
+
+import pytest
+from helpers import run_python
+
+SETUP = """
+import asyncio, resource, sys, threading
+from bytepool import Pool, PoolExhaustedError, blocking
+
+KIB, MIB = 1 << 10, 1 << 20
+with open("/proc/self/statm") as statm:
+    now = int(statm.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (now + 64 * MIB, -1))
+
+def use_up(take):
+    kept, refused = [], 0
+    while refused < 3:
+        try:
+            kept.append(take())
+        except MemoryError as error:
+            assert not isinstance(error, PoolExhaustedError)
+            refused += 1
+    count = len(kept)
+    kept.clear()
+    return count
+
+def check(pool):
+    stats = pool.stats()
+    assert stats.outstanding == 0, stats
+    for bucket in stats.buckets:
+        assert bucket.hits + bucket.misses == bucket.returned, stats
+        assert bucket.returned - bucket.freed - bucket.hits == bucket.depth, stats
+"""
+
+# Each uses up all there is, several times, and the pool is as good as before.
+USES = {
+    "views": """
+        pool = Pool(max_size=MIB, max_buffers=1000)
+        for n in (MIB, 100 * KIB, MIB, 5 * MIB):
+            assert use_up(lambda: pool.view(n)) >= 5
+            pool.trim()
+            check(pool)
+    """,
+    "handles": """
+        import warnings
+        warnings.simplefilter("ignore")  # they are dropped
+        pool = Pool(max_size=MIB, max_buffers=1000, track="all")
+        for _ in range(3):
+            assert use_up(lambda: pool.allocate(MIB)) >= 30
+            pool.trim()
+            check(pool)
+            assert pool.outstanding() == []
+    """,
+    "idle memory": """
+        pool = Pool(max_size=MIB, max_buffers=1000, max_idle_bytes=1 << 40)
+        for _ in range(3):
+            assert use_up(lambda: pool.allocate(MIB)) >= 30
+            idle = pool.stats().idle_bytes
+            assert idle >= 30 * MIB
+            try:
+                pool.view(1 << 50)  # no idle memory will do for that, so it stays
+            except MemoryError:
+                assert pool.stats().idle_bytes == idle
+            pool.view(25 * MIB)  # it makes way
+            assert pool.stats().idle_bytes < idle
+            check(pool)
+            pool.trim()
+    """,
+    "a null pool": """
+        pool = Pool.null()
+        for n in (MIB, 100 * KIB, 5 * MIB):
+            assert use_up(lambda: pool.view(n)) >= 5
+            check(pool)
+    """,
+    "a budget": """
+        pool = Pool(max_size=MIB, max_buffers=1000, max_bytes=1 << 40)
+        for _ in range(3):
+            assert use_up(lambda: pool.allocate(MIB, timeout=1)) >= 30
+            pool.trim()
+            check(pool)
+        with pool.allocate(MIB), pool.allocate(100):
+            assert pool.stats().outstanding == 2
+    """,
+    "threads": """
+        pool = Pool(max_size=MIB, max_buffers=1000)
+        threading.stack_size(256 * KIB)
+        counts = []
+        def work():
+            for _ in range(3):
+                counts.append(use_up(lambda: pool.view(MIB)))
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(counts) == 9 and sum(counts) > 0, counts
+        pool.trim()
+        check(pool)
+        assert use_up(lambda: pool.view(MIB)) >= 20
+    """,
+    "a message that is too large": """
+        from bytepool import streams
+        async def main():
+            pool = Pool()
+            reader = streams.StreamReader(pool=pool)
+            reader.feed_data(b"x" * 10)
+            try:
+                await reader.readview(100 * MIB)
+            except MemoryError:
+                pass
+            else:
+                raise AssertionError
+            assert await reader.readview(10) == b"x" * 10
+            check(pool)
+        asyncio.run(main())
+    """,
+}
+
+
+@pytest.mark.parametrize("use", USES)
+def test_memory_that_runs_out_is_an_error_and_nothing_is_lost(use: str) -> None:
+    code = f"{SETUP}\n{dedent(USES[use])}\nprint('end')"
+    assert run_python(code) == "end\n"
