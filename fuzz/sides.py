@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import array
 import asyncio
+import gc
+import sys
 from typing import TYPE_CHECKING, Any
 
 from bytepool import streams
@@ -38,6 +40,21 @@ class GreedyTransport(Transport):
     """It is taken for one of uvloop's, which would read on and on."""
 
     __module__ = "uvloop.loop"
+
+
+class Exporter:
+    """It exports bytes as a Python class can, and runs the collector meanwhile."""
+
+    def __init__(self, target: Any) -> None:
+        self.target = target
+
+    def __buffer__(self, _: int) -> memoryview:
+        gc.collect(0)
+        return memoryview(self.target)
+
+    def __release_buffer__(self, view: memoryview) -> None:
+        gc.collect(0)
+        view.release()
 
 
 class Theirs:
@@ -88,9 +105,12 @@ class Ours(Theirs):
             self.views = [*self.views[-3:], (view, bytes(view))]
             return bytes(view)
         if name == "readinto":
-            wide = argument > 0 and argument % 2 == 0
-            target = array.array("H", bytes(argument)) if wide else bytearray(argument)
-            assert await self.reader.readinto(target) == argument
+            target: Any = bytearray(argument)
+            if argument % 2 == 0:
+                target = array.array("H", target)
+            # Before 3.12, what Python classes export is not asked for.
+            sly = argument % 3 == 0 and sys.version_info >= (3, 12)
+            assert await self.reader.readinto(Exporter(target) if sly else target) == argument
             return bytes(target)
         return await super().read(name, argument)
 

@@ -12,7 +12,7 @@ use bytepool::{Buffer, Config, Error, Pool, Stats, Zero};
 
 use super::ledger::{live, starved, take_faults};
 use desk::elsewhere;
-use loan::{Lent, Loan};
+use loan::{Lent, Loan, odd};
 pub use plan::Plan;
 use plan::{How, Step, cost};
 
@@ -183,8 +183,11 @@ impl<'a> Run<'a> {
             (true, Zero::Never, true) => 0xDB,
             _ => 0,
         };
-        let odd = bytes.iter().find(|&&byte| byte != expected);
-        assert_eq!(odd, None, "in new bytes that should be {expected:#x}");
+        assert_eq!(
+            odd(bytes, expected),
+            None,
+            "in new bytes, all {expected:#x}"
+        );
     }
 
     fn check(&self) {
