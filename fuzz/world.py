@@ -165,4 +165,4 @@ def check_numbers(pool: bytepool.Pool) -> None:
     assert not stats.freed["closed"] or pool.closed
     assert not stats.freed["decayed"] or pool.idle_timeout is not None
     assert not stats.freed["trimmed"] or stats.peak_idle_bytes
-    assert not stats.hit_rate or stats.peak_idle_bytes
+    assert not stats.hit_rate or stats.peak_outstanding
