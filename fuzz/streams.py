@@ -58,8 +58,7 @@ class Run:
         if kind < 3 and not self.eof:
             self.deliver()
         elif kind < 6:
-            if not all(side.waits() for side in self.sides):
-                await self.settle()
+            await self.settle_unless_both_wait()
             if self.ours.task is None:
                 self.begin(*self.any_read())
             elif not self.pooled:
@@ -75,8 +74,7 @@ class Run:
             await self.settle()
             await self.refused()
         elif kind == 10 and self.read.below(4) == 0:
-            if not all(side.waits() for side in self.sides):
-                await self.settle()
+            await self.settle_unless_both_wait()
             await self.end(self.read.below(2) == 0)
 
     # What can happen.
@@ -138,8 +136,7 @@ class Run:
             if broken:
                 # asyncio's reader waits for ever if this comes between data and its waking up.
                 await self.turns(4)
-                if not all(side.waits() for side in self.sides):
-                    await self.settle()
+                await self.settle_unless_both_wait()
             for side in self.sides:
                 side.protocol.connection_lost(ConnectionResetError("reset") if broken else None)
             self.lost = True
@@ -174,6 +171,11 @@ class Run:
     async def turns(self, n: int) -> None:
         for _ in range(n):
             await asyncio.sleep(0)
+
+    async def settle_unless_both_wait(self) -> None:
+        """The pooled one may wait for the budget longer than the other for bytes."""
+        if self.ours.task is not None and not all(side.waits() for side in self.sides):
+            await self.settle()
 
     async def settle(self) -> None:
         """Both wait for more, or both have the same answer."""
