@@ -106,7 +106,7 @@ fn no_allocation_that_fails_loses_anything() {
         drop(out);
         drop(pool);
     });
-    println!("failed at {pools} allocations of a pool and at {requests} of requests");
     assert_eq!(live(), all, "blocks and bytes that are lost");
     assert_eq!(take_faults(), 0);
+    println!("failed at {pools} allocations of a pool and at {requests} of requests");
 }

@@ -579,3 +579,23 @@ def test_cpythons_own_tests_pass_with_our_streams_in_place_of_asyncios(module: s
     )
     assert done.returncode == 0, done.stderr
     assert "OK" in done.stderr
+
+
+@pytest.mark.parametrize("method", ["readexactly", "readview", "readuntil", "read"])
+def test_a_connection_that_breaks_before_the_reader_has_run_ends_the_read(method: str) -> None:
+    """asyncio's own readexactly() waits for ever then."""
+
+    async def main() -> None:
+        reader = streams.StreamReader(pool=Pool())
+        read = getattr(reader, method)(*([b"end"] if method == "readuntil" else [10]))
+        task = asyncio.ensure_future(read)
+        await asyncio.sleep(0)
+        reader.feed_data(b"only")
+        reader.set_exception(ConnectionResetError("broken"))
+        if method == "read":
+            assert await task == b"only"
+        else:
+            with pytest.raises(ConnectionResetError, match="broken"):
+                await asyncio.wait_for(task, 5)
+
+    asyncio.run(main())

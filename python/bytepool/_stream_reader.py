@@ -61,7 +61,6 @@ class StreamReader(asyncio.StreamReader):
         _transport: asyncio.ReadTransport | None
         _waiter: asyncio.Future[None] | None
 
-        async def _wait_for_data(self, func_name: str) -> None: ...
         def _wakeup_waiter(self) -> None: ...
         def _maybe_resume_transport(self) -> None: ...
 
@@ -165,6 +164,12 @@ class StreamReader(asyncio.StreamReader):
         finally:
             if self._target is target:
                 self._target = None
+
+    async def _wait_for_data(self, func_name: str) -> None:
+        # asyncio's own waits for ever if the connection broke since the read began.
+        if self._exception is not None:
+            raise self._exception
+        await super()._wait_for_data(func_name)  # type: ignore[misc]
 
     def set_exception(self, exc: Exception) -> None:
         """Note that the connection is broken."""
