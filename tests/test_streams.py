@@ -583,7 +583,7 @@ def test_cpythons_own_tests_pass_with_our_streams_in_place_of_asyncios(module: s
 
 @pytest.mark.parametrize("method", ["readexactly", "readview", "readuntil", "read"])
 def test_a_connection_that_breaks_before_the_reader_has_run_ends_the_read(method: str) -> None:
-    """asyncio's own readexactly() waits for ever then."""
+    """Asyncio's own readexactly() waits for ever then."""
 
     async def main() -> None:
         reader = streams.StreamReader(pool=Pool())

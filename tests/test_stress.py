@@ -1,0 +1,115 @@
+"""Python threads that are interrupted all the time, on pools and allocators that they share.
+
+``make stress`` does 10^8 calls. As in ``stress.rs``, every buffer carries the stamp of who owns it,
+and changes hands; whoever gets bytes must find that nobody owns them; the counters must be exact.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+import threading
+from collections import deque
+from contextlib import suppress
+
+import pytest
+from helpers import at_length
+
+from bytepool import MisuseError, Pool
+
+THREADS = 6
+CALLS = at_length(200_000, 100_000_000)
+CALLS_A_ROUND = 3  # a view is taken, one goes home, and an allocator is used
+SIZES = [8 + 37 * i % 1200 for i in range(64)]
+STAMP = struct.Struct("Q")
+NOBODY = 0
+
+
+class Stress:
+    def __init__(self, rounds: int) -> None:
+        self.rounds = rounds
+        self.pool = Pool(64, 1024, 8, idle_timeout=0.01)
+        self.shared = [self.pool.allocator() for _ in range(3)]
+        self.in_between: deque[memoryview] = deque()
+        self.failures: list[BaseException] = []
+        self.allocated = [0] * THREADS
+
+    def run(self) -> None:
+        threads = [threading.Thread(target=self.guard, args=(i,)) for i in range(THREADS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if self.failures:
+            raise self.failures[0]
+
+    def guard(self, index: int) -> None:
+        try:
+            self.work(index)
+        except BaseException as error:
+            self.failures.append(error)
+
+    def work(self, index: int) -> None:
+        take, between, me = self.pool.view, self.in_between, index + 1
+        pack, unpack = STAMP.pack_into, STAMP.unpack_from
+        alloc = self.shared[index % 3]
+        for i in range(self.rounds):
+            view = take(SIZES[i & 63])
+            if unpack(view)[0] != NOBODY:
+                raise AssertionError(f"{unpack(view)} owns these bytes")
+            pack(view, 0, me)
+            between.append(view)
+            # Whoever stamped it, it is this thread's from here on, and its last reference.
+            view = between.popleft()
+            if not 0 < unpack(view)[0] <= THREADS:
+                raise AssertionError(f"{unpack(view)} stands in bytes that are out")
+            pack(view, 0, NOBODY)
+            del view
+            with suppress(MisuseError):
+                # Two threads use the same one, so half of these come too late.
+                if i & 1:
+                    alloc.release()
+                else:
+                    self.bring_home_clean(alloc.allocate(SIZES[i & 31]))
+                    self.allocated[index] += 1
+            if i & 4095 == index:
+                self.look()
+
+    def bring_home_clean(self, view: memoryview) -> None:
+        """The other thread may release it at any time; the bytes are nobody's all the while."""
+        if STAMP.unpack_from(view)[0] != NOBODY:
+            raise AssertionError(f"{STAMP.unpack_from(view)} owns these bytes")
+
+    def look(self) -> None:
+        self.pool.trim(2000)
+        self.pool.decay()
+        for bucket in self.pool.stats().buckets:
+            assert bucket.returned - bucket.freed - bucket.hits == bucket.depth
+            assert 0 <= bucket.outstanding <= bucket.peak_outstanding
+
+
+@pytest.mark.timeout(3600)
+def test_no_bytes_have_two_owners_and_all_are_accounted_for() -> None:
+    rounds = CALLS // THREADS // CALLS_A_ROUND
+    stress = Stress(rounds)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        stress.run()
+    finally:
+        sys.setswitchinterval(before)
+    assert not stress.in_between
+    for alloc in stress.shared:
+        with alloc:
+            pass
+    stats = stress.pool.stats()
+    served = sum(bucket.hits + bucket.misses for bucket in stats.buckets) + stats.transient
+    tries = THREADS * (rounds // 2 + 1)
+    assert sum(stress.allocated) <= served - rounds * THREADS <= tries
+    assert stats.outstanding == 0
+    assert stats.outstanding_bytes == 0
+    for bucket in stats.buckets:
+        assert bucket.hits + bucket.misses == bucket.returned
+        assert bucket.returned - bucket.freed - bucket.hits == bucket.depth
+    assert stats.dropped >= rounds * THREADS
+    assert sum(stress.allocated) > 0
