@@ -150,3 +150,26 @@ def test_stats_are_consistent_while_others_work(pool: Pool) -> None:
 
     in_threads(work)
     check_conservation(pool, (THREADS - 1) * 1000)
+
+
+def test_what_another_thread_releases_or_drops_is_home_at_once(pool: Pool) -> None:
+    """Though the thread that took it runs no Python code meanwhile."""
+    handles = [pool.allocate(1000), pool.allocate(1000), pool.allocator()]
+    handles[2].allocate(1000)
+    outstanding = [pool.stats().outstanding]
+
+    def work() -> None:
+        handles.pop().release()
+        outstanding.append(pool.stats().outstanding)
+        with handles.pop() as alloc:
+            alloc.bytes()[:] = bytes(1000)
+        outstanding.append(pool.stats().outstanding)
+        del alloc
+        handles.pop()
+        outstanding.append(pool.stats().outstanding)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert outstanding == [3, 2, 1, 0]
+    assert (pool.stats().dropped, pool.stats().deferred) == (1, 0)

@@ -4,7 +4,7 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyMemoryView;
 
-use super::lease::Lease;
+use super::lease::{Lease, disown};
 use super::pool::Pool;
 use super::size::{Size, Timeout};
 use super::{BytesAlreadyAllocatedError, BytesAlreadyReturnedError};
@@ -30,11 +30,17 @@ pub(super) struct Allocator {
 }
 
 impl Allocator {
-    pub(super) fn new(pool: Py<Pool>, lease: Option<Py<Lease>>) -> Self {
-        Self {
-            pool,
-            lease: Mutex::new(lease),
-        }
+    #[inline]
+    pub(super) fn new(
+        py: Python<'_>,
+        pool: Py<Pool>,
+        lease: Option<Py<Lease>>,
+    ) -> PyResult<Py<Self>> {
+        let lease = Mutex::new(lease);
+        let allocator = Bound::new(py, Self { pool, lease })?;
+        // Whichever thread drops it: what it holds goes home then.
+        disown(&allocator);
+        Ok(allocator.unbind())
     }
 
     /// A new handle for the user, on that lease.
@@ -42,7 +48,7 @@ impl Allocator {
     pub(super) fn holding(pool: Bound<'_, Pool>, lease: Bound<'_, Lease>) -> PyResult<Py<Self>> {
         let py = pool.py();
         let held = Some(lease.clone().unbind());
-        let allocator = Py::new(py, Self::new(pool.unbind(), held))?;
+        let allocator = Self::new(py, pool.unbind(), held)?;
         Lease::hand_out(&lease);
         Ok(allocator)
     }

@@ -105,6 +105,7 @@ impl Lease {
                 buffer,
             },
         )?;
+        disown(&lease);
         if let Some(note) = &lease.get().note {
             note.get().set_lease(lease.as_ptr() as usize);
         }
@@ -131,6 +132,7 @@ impl Lease {
     pub(super) fn release(lease: Bound<'_, Self>) {
         let this = lease.get();
         this.state.store(AT_HOME, Ordering::Relaxed);
+        // One number on every build, see `disown`. If it is 1, nobody else has it or can get it any more.
         // SAFETY: `lease` is a valid reference to a live object, and the interpreter is attached.
         let references = unsafe { ffi::Py_REFCNT(lease.as_ptr()) };
         if references > 1 {
@@ -203,6 +205,36 @@ impl Lease {
         if state == DEFERRED {
             self.buffer.pool().end_deferral(self.buffer.capacity());
         }
+    }
+}
+
+/// Has a new object die at once when the last reference is gone, whichever thread lets go of it.
+///
+/// A free-threaded Python counts the references of the thread that made an object apart from all others'.
+/// An object that another thread lets go of is freed when the one that made it next runs Python code, which
+/// may be never, and until then its count is not to be relied on. So it belongs to no thread, from the
+/// start. Elsewhere this does nothing.
+#[inline]
+#[cfg_attr(
+    not(Py_GIL_DISABLED),
+    expect(unused_variables, reason = "nothing to do")
+)]
+pub(super) fn disown<T>(object: &Bound<'_, T>) {
+    // SAFETY:
+    // - the object is alive and was just made by this thread, which has the only references to it, so
+    //   nobody else reads or writes its counts now;
+    // - its own count is moved to the shared one, and that is marked as all there is: what CPython itself
+    //   leaves behind when it merges the two (`_Py_ExplicitMergeRefcount`), in the fields of `PyObject`.
+    #[cfg(Py_GIL_DISABLED)]
+    unsafe {
+        const UNOWNED: usize = 0;
+        const MERGED: isize = 0b11;
+        const SHIFT: u32 = 2;
+        let object = object.as_ptr();
+        let references = (*object).ob_ref_local.swap(0, Ordering::Relaxed) as isize;
+        (&raw mut (*object).ob_tid).write(UNOWNED);
+        let merged = (references << SHIFT) | MERGED;
+        (*object).ob_ref_shared.store(merged, Ordering::Relaxed);
     }
 }
 

@@ -287,8 +287,9 @@ impl Pool {
     }
 
     /// A new Allocator, holding nothing yet.
-    fn allocator(slf: Py<Self>) -> Allocator {
-        Allocator::new(slf, None)
+    fn allocator(slf: Bound<'_, Self>) -> PyResult<Py<Allocator>> {
+        let py = slf.py();
+        Allocator::new(py, slf.unbind(), None)
     }
 
     /// A new Allocator that already holds ``n`` bytes.
