@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from helpers import run_python
 
-from bytepool import Allocator, Pool, PoolClosedError, PoolExhaustedError
+from bytepool import Allocator, Pool, PoolClosedError, PoolExhaustedError, _waiting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -362,6 +362,30 @@ def test_a_daemon_thread_may_wait_while_the_interpreter_goes_down() -> None:
         assert run_python(code) == "end\n"
 
 
+def busy_elsewhere(*threads: threading.Thread) -> None:
+    """Run no Python code in this thread until they are done."""
+    for thread in threads:
+        thread.join(LATE)
+        assert not thread.is_alive()
+
+
+def test_who_waits_gets_the_views_that_another_thread_let_go_of() -> None:
+    pool = tight(1)
+    views = [pool.view(1)]
+    thread = in_thread(lambda: waiting(pool, 1), views.clear)
+    pool.allocate(1, timeout=LATE).release()
+    thread.join()
+
+
+def test_and_those_of_a_thread_that_is_busy_elsewhere() -> None:
+    pool = tight(1)
+    views = [pool.view(1)]
+    waiter = in_thread(lambda: pool.allocate(1, timeout=LATE).release())
+    dropper = in_thread(lambda: waiting(pool, 1), lambda: time.sleep(SOON), views.clear)
+    busy_elsewhere(waiter, dropper)
+    assert pool.stats().outstanding == 0
+
+
 # asyncio
 
 
@@ -480,6 +504,20 @@ def test_a_thread_may_release_what_a_task_waits_for_and_the_other_way_round() ->
         await asyncio.sleep(SOON)
         task_has.release()
         (await thread).release()
+
+    asyncio.run(main())
+
+
+def test_a_task_gets_the_views_that_a_thread_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_waiting, "FREE_THREADED", True)  # what it does there works everywhere
+
+    async def main() -> None:
+        pool = tight(1)
+        views = [pool.view(1)]
+        thread = in_thread(lambda: waiting(pool, 1), views.clear)
+        alloc = await asyncio.wait_for(pool.allocate_async(1), LATE)
+        alloc.release()
+        thread.join()
 
     asyncio.run(main())
 

@@ -11,6 +11,7 @@ __all__ = [
     "BytesAlreadyAllocatedError",
     "BytesAlreadyReturnedError",
     "BytesOverwrittenError",
+    "FREE_THREADED",
     "Lease",
     "MisuseError",
     "Note",
@@ -21,6 +22,7 @@ __all__ = [
     "__version__",
 ]
 
+FREE_THREADED: Final[bool]
 __version__: Final[str]
 
 class MisuseError(RuntimeError): ...

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import weakref
 from typing import TYPE_CHECKING
 
-from bytepool._bytepool import PoolExhaustedError, Ticket
+from bytepool._bytepool import FREE_THREADED, PoolExhaustedError, Ticket
+from bytepool._free_threading import free_what_others_made
 
 if TYPE_CHECKING:
     from typing import SupportsIndex
@@ -38,5 +40,13 @@ async def allocate_async(pool: Pool, n: SupportsIndex) -> Allocator:
     places: list[weakref.ref[Ticket]] = []
     with Ticket(pool, n, wake) as ticket:
         places.append(weakref.ref(ticket))  # not the ticket: it would keep itself alive
-        await granted
+        await (_looking_around(granted) if FREE_THREADED else granted)
         return ticket.take()
+
+
+async def _looking_around(granted: asyncio.Future[None]) -> None:
+    """Wait for it, and now and then see to it that memory comes home."""
+    begin, turn = time.monotonic(), 0.05
+    while not (await asyncio.wait([granted], timeout=turn))[0]:
+        free_what_others_made(time.monotonic() - begin)
+        turn = min(2 * turn, 1.0)  # there may be many who wait

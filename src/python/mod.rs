@@ -106,4 +106,6 @@ mod _bytepool {
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "Python's name for it")]
     const __version__: &str = env!("CARGO_PKG_VERSION");
+    #[pymodule_export]
+    const FREE_THREADED: bool = cfg!(Py_GIL_DISABLED);
 }

@@ -82,6 +82,7 @@ impl Drop for Pool {
 /// How long a thread that waits can keep a signal waiting.
 const LOOK_FOR_SIGNALS: Duration = Duration::from_millis(50);
 
+static FREE_WHAT_OTHERS_MADE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 static WAIT_ASYNC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 impl Pool {
@@ -125,7 +126,8 @@ impl Pool {
     ) -> PyResult<Bound<'py, Lease>> {
         let (py, pool) = (slf.py(), slf.get());
         let timeout = Duration::try_from_secs_f64(timeout.0).unwrap_or(Duration::MAX);
-        let deadline = Instant::now().checked_add(timeout);
+        let begin = Instant::now();
+        let deadline = begin.checked_add(timeout);
         let parker = Parker::default();
         let place = Place::join(pool.share(py), n, parker.waker())?;
         loop {
@@ -142,6 +144,14 @@ impl Pool {
             let until = turn.min(deadline.or(turn));
             py.detach(|| parker.park(until));
             py.check_signals()?;
+            if cfg!(Py_GIL_DISABLED) {
+                let free = FREE_WHAT_OTHERS_MADE.import(
+                    py,
+                    "bytepool._free_threading",
+                    "free_what_others_made",
+                )?;
+                free.call1((begin.elapsed().as_secs_f64(),))?;
+            }
         }
     }
 
