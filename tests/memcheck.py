@@ -22,7 +22,18 @@ from xml.etree import ElementTree
 ROOT = Path(__file__).parent.parent
 RUST = ["bytepool", "bounds", "fuzz_corpus", "ledger", "model", "starved", "stress"]
 # Without what starts processes of its own, which are not looked into, and what has to be in time.
-PYTHON = "allocator blocking idle leaks lease model poison pool reentrancy size stats threads tracking zero"
+PYTHON = [
+    "allocator",
+    "blocking",
+    "idle",
+    "leaks",
+    "lease",
+    "model",
+    "poison",
+    "pool",
+    "reentrancy",
+]
+PYTHON += ["size", "stats", "threads", "tracking", "zero"]
 DESELECT = "python3 or run_python or subprocess or exit or fork or huge or 100"
 
 
@@ -105,7 +116,7 @@ def main() -> None:
     for name, binary in rust_binaries():
         if not options.short or name == "starved":
             report(f"Rust, {name}", memcheck([binary, "--test-threads=1"], few, None))
-    for name in ["allocator"] if options.short else PYTHON.split():
+    for name in ["allocator"] if options.short else PYTHON:
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=0"]
         command += ["-k", f"not ({DESELECT})", f"tests/test_{name}.py"]
         report(f"Python, {name}", memcheck(command, {"PYTHONMALLOC": "malloc"}, "_bytepool"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import sys
 import threading
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import bytepool
-from bytepool import Pool
+from bytepool import Pool, tracking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,7 +58,7 @@ def check_conservation(pool: Pool, served: int) -> None:
 
 
 def test_one_pool_for_all(pool: Pool) -> None:
-    rounds = 3000
+    rounds = 1000
 
     def work(index: int) -> None:
         choose = random.Random(index)
@@ -173,3 +174,88 @@ def test_what_another_thread_releases_or_drops_is_home_at_once(pool: Pool) -> No
     thread.join()
     assert outstanding == [3, 2, 1, 0]
     assert (pool.stats().dropped, pool.stats().deferred) == (1, 0)
+
+
+def test_waiting_for_bytes_whose_views_wander_from_thread_to_thread() -> None:
+    pool = Pool(1024, 1024, max_bytes=4096)
+    rounds = 100
+    slots: list[tuple[memoryview, bytes] | None] = [None] * 2
+
+    def work(index: int) -> None:
+        for i in range(rounds):
+            content = bytes([(index * 40 + i) % 256]) * 1000
+            alloc = pool.allocate(1000, timeout=60)
+            view = alloc.bytes()
+            view[:] = content
+            alloc.release()
+            taken, slots[i % 2] = slots[i % 2], (view, content)
+            del view
+            if taken is not None:
+                assert taken[0] == taken[1]
+            del taken
+
+    in_threads(work)
+    slots.clear()
+    check_conservation(pool, THREADS * rounds)
+    assert pool.stats().deferred == THREADS * rounds
+    assert pool.stats().deferred_bytes == 0
+
+
+def test_the_garbage_collector_runs_while_others_do_all_there_is() -> None:
+    """A free-threaded one stops all threads: then none may have a lock that another one needs."""
+    pool = Pool(64, 4096, 4, max_idle_bytes=8192, idle_timeout=0)
+    at_work = list(range(1, THREADS))
+    kept: list[memoryview | None] = [None] * 4
+    rounds = 100
+
+    def work(index: int) -> None:
+        if index == 0:
+            while at_work:
+                gc.collect()
+            return
+        choose = random.Random(index)
+        for _ in range(rounds):
+            with pool.allocate(choose.randrange(5000)) as alloc:
+                kept[choose.randrange(4)] = alloc.bytes()
+            another = Pool(64, 4096, 4, idle_timeout=0, track="all")
+            view = another.view(100)
+            another.allocate(100).release()
+            pool.stats()
+            another.outstanding()
+            pool.trim(choose.randrange(10_000))
+            pool.decay()
+            if choose.random() < 0.5:
+                another.close()
+            del another, view
+        at_work.remove(index)
+
+    in_threads(work)
+    kept.clear()
+    check_conservation(pool, (THREADS - 1) * rounds)
+    assert pool.stats().deferred_bytes == 0
+
+
+def test_what_is_tracked_may_be_looked_at_while_others_work() -> None:
+    over = threading.Event()
+    held = [Pool(64, 64, 1, track="all").view(1) for _ in range(300)]
+
+    def look() -> None:
+        for i in range(300):
+            tracked = tracking.everything()
+            assert len(tracked) >= len(held)
+            assert tracked[-1].origin
+            if i % 100 == 0:
+                tracked[-1].holders()
+
+    def work(index: int) -> None:
+        if index == 0:
+            try:
+                look()
+            finally:
+                over.set()
+        while not over.is_set():
+            pool = Pool(64, 4096, 1, track="all")
+            with pool.allocate(100) as alloc:
+                alloc.bytes()[:] = bytes(100)
+
+    in_threads(work)

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from helpers import run_python
 
-from bytepool import Allocator, Pool
+from bytepool import Allocator, Pool, tracking
+from bytepool._bytepool import FREE_THREADED
 
 
 def dropped_handles(pool: Pool, times: int) -> list[str]:
@@ -228,6 +229,44 @@ def test_two_listings_show_the_same_buffer() -> None:
     assert [first, second] == pool.outstanding()
     assert first != second
     assert {first, second} == set(pool.outstanding())
+
+
+def test_variables_of_other_threads_are_named_where_a_gil_stops_them() -> None:
+    pool = Pool(track="all")
+    taken, over = threading.Event(), threading.Event()
+
+    def work() -> None:
+        _kept_there = pool.view(1)
+        taken.set()
+        over.wait()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    taken.wait()
+    (tracked,) = pool.outstanding()
+    named = "variable _kept_there of" in "\n".join(tracked.holders())
+    over.set()
+    thread.join()
+    assert named is not FREE_THREADED  # where it would crash, sooner or later
+
+
+def test_holders_may_change_while_they_are_looked_at() -> None:
+    class Name:
+        def __str__(self) -> str:
+            record[len(record)] = None
+            return "changing"
+
+    pool = Pool(track="all")
+    record: dict[object, memoryview | None] = {Name(): pool.view(1), "other": None}
+    (tracked,) = pool.outstanding()
+    assert any("changing in a dict" in holder for holder in tracked.holders())
+
+
+def test_another_thread_may_see_a_buffer_before_it_is_handed_out() -> None:
+    pool = tracking._Registry("a pool")
+    tracked = tracking.Tracked(pool, 1, handle=True)
+    assert pool.outstanding() == [tracked]
+    assert tracked.holders() == []
 
 
 def test_a_buffer_may_outlive_its_pool_and_is_still_reported() -> None:

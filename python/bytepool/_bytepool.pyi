@@ -7,11 +7,11 @@ from bytepool.stats import Stats
 from bytepool.tracking import Tracked
 
 __all__ = [
+    "FREE_THREADED",
     "Allocator",
     "BytesAlreadyAllocatedError",
     "BytesAlreadyReturnedError",
     "BytesOverwrittenError",
-    "FREE_THREADED",
     "Lease",
     "MisuseError",
     "Note",

@@ -46,7 +46,7 @@ async def allocate_async(pool: Pool, n: SupportsIndex) -> Allocator:
 
 async def _looking_around(granted: asyncio.Future[None]) -> None:
     """Wait for it, and now and then see to it that memory comes home."""
-    begin, turn = time.monotonic(), 0.05
+    begin, turn = time.monotonic(), 0.001
     while not (await asyncio.wait([granted], timeout=turn))[0]:
         free_what_others_made(time.monotonic() - begin)
         turn = min(2 * turn, 1.0)  # there may be many who wait

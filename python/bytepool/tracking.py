@@ -18,6 +18,8 @@ from itertools import count
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from bytepool._bytepool import FREE_THREADED
+
 if TYPE_CHECKING:
     from types import CodeType
 
@@ -68,7 +70,8 @@ class Tracked:
         """What holds views of it, as far as CPython can tell: a line of text for each holder.
 
         It looks at all objects there are, which takes a while. Libraries that keep memory
-        without telling the garbage collector are not seen.
+        without telling the garbage collector are not seen, nor are in a free-threaded Python the
+        variables of functions that other threads run.
         """
         gc.collect()
         views = [
@@ -102,7 +105,8 @@ class Tracked:
 
 def everything() -> list[Tracked]:
     """What is out and tracked, of all pools."""
-    return [tracked for registry in list(_registries) for tracked in registry.outstanding()]
+    registries = [reference() for reference in _registries.valuerefs()]
+    return [tracked for registry in registries if registry for tracked in registry.outstanding()]
 
 
 class _Registry:
@@ -112,11 +116,9 @@ class _Registry:
 
     def __init__(self, pool: str) -> None:
         self.pool = pool
-        self.out: set[Note] = (
-            set()
-        )  # the extension module adds what is taken and discards what is home
+        self.out: set[Note] = set()  # the extension module adds and discards
         self.dropped: dict[str, count[int]] = {}
-        _registries.add(self)
+        _registries[id(self)] = self
 
     def outstanding(self) -> list[Tracked]:
         """As ``Pool.outstanding``."""
@@ -139,7 +141,8 @@ class _Registry:
             )
 
 
-_registries: weakref.WeakSet[_Registry] = weakref.WeakSet()
+# Not a WeakSet, which does not say at once what it has: others may be added meanwhile.
+_registries: weakref.WeakValueDictionary[int, _Registry] = weakref.WeakValueDictionary()
 
 
 def _exporter(view: memoryview) -> object:
@@ -162,7 +165,8 @@ def _variables(views: list[memoryview]) -> set[str]:
     wanted = {id(view) for view in views}
     own = (_variables.__code__, Tracked.holders.__code__)
     found = set()
-    for top in sys._current_frames().values():
+    # To look at a frame that runs on meanwhile may crash; a GIL stops all others.
+    for top in [sys._getframe()] if FREE_THREADED else sys._current_frames().values():
         frame: FrameType | None = top
         while frame is not None:
             names = frame.f_locals

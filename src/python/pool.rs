@@ -82,7 +82,13 @@ impl Drop for Pool {
 /// How long a thread that waits can keep a signal waiting.
 const LOOK_FOR_SIGNALS: Duration = Duration::from_millis(50);
 
-static FREE_WHAT_OTHERS_MADE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+/// What it waits for may come home, in a free-threaded Python, as soon as it looks.
+const FIRST_TURN: Duration = if cfg!(Py_GIL_DISABLED) {
+    Duration::from_millis(1)
+} else {
+    LOOK_FOR_SIGNALS
+};
+
 static WAIT_ASYNC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 impl Pool {
@@ -130,6 +136,7 @@ impl Pool {
         let deadline = begin.checked_add(timeout);
         let parker = Parker::default();
         let place = Place::join(pool.share(py), n, parker.waker())?;
+        let mut turn = FIRST_TURN;
         loop {
             let note = || Tracker::note(slf, n, true);
             if let Some(lease) = Lease::create_in_turn(py, pool.share(py), n, note, &place.turn) {
@@ -140,18 +147,14 @@ impl Pool {
                 place.leave();
                 return Err(pool.core().exhausted(n).into());
             }
-            let turn = now.checked_add(LOOK_FOR_SIGNALS);
-            let until = turn.min(deadline.or(turn));
+            let end = now.checked_add(turn);
+            let until = end.min(deadline.or(end));
             py.detach(|| parker.park(until));
             py.check_signals()?;
             if cfg!(Py_GIL_DISABLED) {
-                let free = FREE_WHAT_OTHERS_MADE.import(
-                    py,
-                    "bytepool._free_threading",
-                    "free_what_others_made",
-                )?;
-                free.call1((begin.elapsed().as_secs_f64(),))?;
+                free_what_others_made(py, begin.elapsed())?;
             }
+            turn = turn.saturating_mul(2).min(LOOK_FOR_SIGNALS);
         }
     }
 
@@ -500,6 +503,13 @@ impl Pool {
             "cannot pickle or copy a Pool: its memory is this process's alone; make another one",
         ))
     }
+}
+
+#[cold]
+fn free_what_others_made(py: Python<'_>, waited: Duration) -> PyResult<()> {
+    static FREE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let free = FREE.import(py, "bytepool._free_threading", "free_what_others_made")?;
+    free.call1((waited.as_secs_f64(),)).map(drop)
 }
 
 const ZERO_NAMES: [(&str, Zero); 3] = [
