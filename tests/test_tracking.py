@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from helpers import run_python
 
-from bytepool import Allocator, Pool, tracking
+from bytepool import Allocator, Pool
 from bytepool._bytepool import FREE_THREADED
 
 
@@ -260,13 +260,6 @@ def test_holders_may_change_while_they_are_looked_at() -> None:
     record: dict[object, memoryview | None] = {Name(): pool.view(1), "other": None}
     (tracked,) = pool.outstanding()
     assert any("changing in a dict" in holder for holder in tracked.holders())
-
-
-def test_another_thread_may_see_a_buffer_before_it_is_handed_out() -> None:
-    pool = tracking._Registry("a pool")
-    tracked = tracking.Tracked(pool, 1, handle=True)
-    assert pool.outstanding() == [tracked]
-    assert tracked.holders() == []
 
 
 def test_a_buffer_may_outlive_its_pool_and_is_still_reported() -> None:

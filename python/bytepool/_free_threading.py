@@ -1,8 +1,8 @@
 """What stands in the way of memory that somebody waits for, where Python has no GIL.
 
 There an object that was let go of by another thread than the one that made it is freed when its
-maker next runs Python code. So views that nobody has any more may still be out: for a moment, or for
-as long as their maker sleeps in a system call, or waits itself.
+maker next runs Python code. So views that nobody has any more may still be out: for a moment, or
+for as long as their maker sleeps in a system call, or waits itself.
 """
 
 from __future__ import annotations
