@@ -15,6 +15,7 @@ mod operations;
 fn every_input_of_the_corpus_replays_cleanly() {
     let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/corpus/core");
     let mut replayed = 0;
+    ledger::live_at_rest();
     for entry in fs::read_dir(corpus).unwrap() {
         let path = entry.unwrap().path();
         let bytes = fs::read(&path).unwrap();

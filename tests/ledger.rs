@@ -15,7 +15,7 @@ use proptest::test_runner::TestRunner;
 #[path = "ledger/allocator.rs"]
 mod ledger;
 
-use ledger::{live, starved, take_faults};
+use ledger::{live, live_at_rest, starved, take_faults};
 
 /// Acquires all sizes, drops every other buffer early, the pool in the middle, the rest late.
 fn exercise(sizes: &[usize], config: Config) {
@@ -38,6 +38,7 @@ fn exercise(sizes: &[usize], config: Config) {
 
 #[test]
 fn every_block_is_freed_once_as_what_it_was_made() {
+    live_at_rest();
     // The ledger itself must notice: a block freed as another size is a fault.
     let layout = Layout::from_size_align(64, 1).unwrap();
     // SAFETY: the wrong `dealloc` is refused by the ledger, the right one follows.

@@ -12,7 +12,7 @@ use bytepool::{Config, Error, Pool, Stats};
 #[path = "ledger/allocator.rs"]
 mod ledger;
 
-use ledger::{live, starved, take_faults};
+use ledger::{live, live_at_rest, starved, take_faults};
 
 /// A class of the allocator's memory, one of mappings, and sizes above both.
 const CONFIG: Config = Config {
@@ -77,7 +77,7 @@ fn requests_fail(config: Config) -> usize {
 #[test]
 fn no_allocation_that_fails_loses_anything() {
     drop(std::thread::current()); // a thread's own block, made when it is first asked for
-    let all = live();
+    let all = live_at_rest();
     let pools = fail_everywhere(|| Pool::new(CONFIG));
     assert!(pools > 30, "a list, and one for each shelf: {pools}");
 

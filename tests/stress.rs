@@ -179,7 +179,7 @@ fn served(stats: &Stats) -> u64 {
 fn no_bytes_have_two_owners_and_all_are_accounted_for() {
     let operations = std::env::var("STRESS_OPERATIONS").map_or(400_000, |n| n.parse().unwrap());
     run(10_000); // what threads and their first waits leave behind for good is not the pool's
-    let before = ledger::live();
+    let before = ledger::live_at_rest();
     let done = run(operations);
     assert_eq!(ledger::live(), before, "blocks and bytes that are lost");
     assert_eq!(ledger::take_faults(), 0);
@@ -240,7 +240,8 @@ fn run(operations: u64) -> Done {
         }
     }
     assert_eq!(served(&pool), requests.0);
-    assert_eq!(served(&budget), requests.1);
+    // Who lost patience just when it was their turn was served, and gave it back unseen.
+    assert!((requests.1..=requests.1 + budget.waits).contains(&served(&budget)));
     Done {
         threads,
         operations: each * threads as u64,

@@ -5,6 +5,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering::SeqCst};
+use std::thread;
+use std::time::Duration;
 
 const LIVE: usize = 0x11FE_11FE;
 const FREED: usize = 0xDEAD_DEAD;
@@ -24,6 +26,18 @@ static LEDGER: Ledger = Ledger;
 /// The blocks that are there now, and the bytes in them.
 pub fn live() -> (i64, i64) {
     (BLOCKS.load(SeqCst), BYTES.load(SeqCst))
+}
+
+/// The same, once it stays as it is: the thread that runs the tests needs some, and then waits.
+#[allow(dead_code, reason = "only where a test begins")]
+pub fn live_at_rest() -> (i64, i64) {
+    loop {
+        let before = live();
+        thread::sleep(Duration::from_millis(100));
+        if live() == before {
+            return before;
+        }
+    }
 }
 
 /// How many blocks came back wrongly since this was last asked.
