@@ -117,36 +117,44 @@ mod imp {
     /// for ever.
     #[derive(Debug)]
     pub(crate) struct Mutex<T> {
-        taken: loom::sync::Mutex<bool>,
+        state: loom::sync::Mutex<State>,
         given_back: Condvar,
         /// For whoever has taken it, so nobody waits here.
         value: sync::Mutex<T>,
     }
 
+    #[derive(Debug, Default)]
+    struct State {
+        taken: bool,
+        waiting: usize,
+    }
+
     impl<T> Mutex<T> {
         pub(crate) fn new(value: T) -> Self {
             Self {
-                taken: loom::sync::Mutex::new(false),
+                state: loom::sync::Mutex::new(State::default()),
                 given_back: Condvar::new(),
                 value: sync::Mutex::new(value),
             }
         }
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-            let mut taken = self.taken.lock().unwrap();
-            while *taken {
-                taken = self.given_back.wait(taken).unwrap();
+            let mut state = self.state.lock().unwrap();
+            while state.taken {
+                state.waiting += 1;
+                state = self.given_back.wait(state).unwrap();
+                state.waiting -= 1;
             }
-            *taken = true;
+            state.taken = true;
             self.guard()
         }
 
         pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-            let mut taken = self.taken.lock().unwrap();
-            if *taken {
+            let mut state = self.state.lock().unwrap();
+            if state.taken {
                 return None;
             }
-            *taken = true;
+            state.taken = true;
             Some(self.guard())
         }
 
@@ -167,8 +175,11 @@ mod imp {
     impl<T> Drop for MutexGuard<'_, T> {
         fn drop(&mut self) {
             self.value = None;
-            *self.mutex.taken.lock().unwrap() = false;
-            self.mutex.given_back.notify_one();
+            let mut state = self.mutex.state.lock().unwrap();
+            state.taken = false;
+            if state.waiting > 0 {
+                self.mutex.given_back.notify_one(); // what nobody needs is one more thing to interleave
+            }
         }
     }
 

@@ -1,11 +1,11 @@
 //! Every interleaving of whatever touches shared state, through `src/sync.rs`. Races are what this
 //! covers; sequences are `model.rs`'s. `make test` bounds the preemptions of two threads, `make prove`
-//! does not; those of three are always bounded. Each model says how many interleavings it went through.
+//! only the time; those of three are always bounded. Each model says how many interleavings it tried.
 #![cfg(loom)]
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytepool::{Buffer, Config, Error, Pool, Stats};
 use loom::sync::Arc;
@@ -42,14 +42,24 @@ fn model_of_three(work: impl Fn() + Send + Sync + 'static) {
 }
 
 fn explore(builder: loom::model::Builder, work: impl Fn() + Send + Sync + 'static) {
+    let limits = (builder.preemption_bound, builder.max_duration);
     let tried = std::sync::Arc::new(AtomicU64::new(0));
     let count = std::sync::Arc::clone(&tried);
+    let begin = Instant::now();
     builder.check(move || {
         count.fetch_add(1, Ordering::Relaxed);
         work();
     });
+    let all = match limits {
+        (_, Some(limit)) if begin.elapsed() >= limit => "as many as there was time for",
+        (Some(_), _) => "all within the bound",
+        (None, _) => "all",
+    };
     let test = std::thread::current().name().map(str::to_owned);
-    println!("{tried:?} interleavings of {}", test.unwrap_or_default());
+    println!(
+        "{tried:?} interleavings, {all}: {}",
+        test.unwrap_or_default()
+    );
 }
 
 /// One owner at a time: whoever holds the buffer writes its stamp and must find it unchanged.

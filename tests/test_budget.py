@@ -695,3 +695,36 @@ def test_a_waker_may_use_the_pool() -> None:
             ticket.take()
     other.release()
     assert pool.stats().outstanding == 0
+
+
+def test_the_interpreter_may_go_down_while_somebody_is_woken_again() -> None:
+    """It was done by a thread of Rust's, which the end of the interpreter made abort the process."""
+    code = """
+        import sys, time
+        from bytepool import Pool
+        from bytepool._bytepool import Ticket
+
+        sys.unraisablehook = lambda unraisable: None
+        calls = []
+
+        def wake():
+            calls.append(len(calls))
+            if calls == [0]:
+                raise ValueError
+            for _ in range(1000):
+                time.sleep(0.0005)  # it is let go, and taken again while the interpreter goes down
+
+        class Last:
+            def __del__(self, sleep=time.sleep):
+                sleep(0.1)
+
+        last = Last()
+        pool = Pool(64, 64, max_bytes=64)
+        alloc = pool.allocate(64)
+        ticket = Ticket(pool, 64, wake)
+        alloc.release()
+        while len(calls) < 2:
+            time.sleep(0.01)
+        print("end")
+    """
+    assert run_python(code) == "end\n"

@@ -4,6 +4,7 @@
 use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 
 use super::allocator::Allocator;
 use super::core::Core;
@@ -29,7 +30,7 @@ pub(super) struct Ticket {
 impl Ticket {
     #[new]
     fn new(py: Python<'_>, pool: Py<Pool>, n: Size, wake: Py<PyAny>) -> PyResult<Self> {
-        let place = Place::join(pool.get().share(py), n.0, waker(wake))?;
+        let place = Place::join(pool.get().share(py), n.0, waker(py, wake)?)?;
         Ok(Self {
             pool,
             n: n.0,
@@ -69,24 +70,31 @@ impl Ticket {
     }
 }
 
+/// Starts a thread of Python's. Imported before it is needed, which may be in the worst of circumstances.
+static START: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
 /// Calls `wake` once.
-fn waker(wake: Py<PyAny>) -> Wake {
-    Box::new(move || {
+fn waker(py: Python<'_>, wake: Py<PyAny>) -> PyResult<Wake> {
+    START.import(py, "_thread", "start_new_thread")?;
+    Ok(Box::new(move || {
         // None: the interpreter is going down, and nobody waits any more.
         let failed = Python::try_attach(|py| call(py, &wake).err()).flatten();
         if let Some(error) = failed {
             Python::attach(|py| report(py, error, &wake));
             // What stood in its way was this thread's: a signal that it had to handle, a stack that was
             // used up. Who waits must not suffer for it.
-            std::thread::spawn(move || {
-                Python::try_attach(|py| {
-                    if let Err(error) = call(py, &wake) {
-                        report(py, error, &wake);
-                    }
-                });
-            });
+            std::thread::spawn(move || Python::try_attach(|py| start(py, &wake)));
         }
-    })
+    }))
+}
+
+/// Calls `wake` in a thread of Python's, which the interpreter can end at any moment when it goes down. In
+/// one of Rust's that would abort the process, so such a one must not run any code in Python.
+fn start(py: Python<'_>, wake: &Py<PyAny>) {
+    let started = START.get(py).map(|start| start.call1(py, (wake, ())));
+    if let Some(Err(error)) = started {
+        error.write_unraisable(py, Some(wake.bind(py)));
+    }
 }
 
 /// Memory may come home while an exception is on its way up, and code that runs then must not see it.
