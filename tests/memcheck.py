@@ -24,7 +24,27 @@ RUST = ["bytepool", "bounds", "fuzz_corpus", "ledger", "model", "starved", "stre
 # Without what starts processes of its own, which are not looked into, and what has to be in time.
 PYTHON = ["allocator", "blocking", "idle", "leaks", "lease", "model", "poison", "pool"]
 PYTHON += ["reentrancy", "size", "stats", "threads", "tracking", "zero"]
-DESELECT = "python3 or run_python or subprocess or exit or fork or huge or 100"
+DESELECT = "python3 or run_python or subprocess or exit or fork or huge or 100 or catch_a_leak"
+
+# A hundred of each, so that what is lost each time is many blocks.
+SHORT = """
+from bytepool import MisuseError, Pool
+for options in ({}, {"track": "all", "poison": True}, {"zero": "release", "max_bytes": 1 << 30}):
+    pool = Pool(64, 1 << 20, 4, **options)
+    for n in (0, 100, 5000, 100_000, 2 << 20) * 20:
+        alloc = pool.allocate(n)
+        view = alloc.bytes()
+        view[:] = b"x" * n
+        alloc.release()
+        del view
+        part = pool.view(n)[: n // 2]
+        for misuse in (alloc.release, alloc.bytes, lambda: pool.view(-1)):
+            try:
+                misuse()
+            except (MisuseError, ValueError):
+                pass
+        pool.stats(), pool.outstanding(), pool.trim(1000)
+"""
 
 
 def memcheck(command: list[str], environment: dict[str, str], ours: str | None) -> Counter[str]:
@@ -89,7 +109,9 @@ def rust_binaries() -> list[tuple[str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--short", action="store_true", help="one file of each")
+    parser.add_argument(
+        "--short", action="store_true", help="one file of Rust, and the plain calls of Python"
+    )
     options = parser.parse_args()
     if not shutil.which("valgrind"):
         sys.exit("missing: valgrind (Debian: apt install valgrind)")
@@ -106,10 +128,14 @@ def main() -> None:
     for name, binary in rust_binaries():
         if not options.short or name == "starved":
             report(f"Rust, {name}", memcheck([binary, "--test-threads=1"], few, None))
-    for name in ["allocator"] if options.short else PYTHON:
+    malloc = {"PYTHONMALLOC": "malloc"}
+    if options.short:
+        command = [sys.executable, "-c", SHORT]
+        report("Python, in short", memcheck(command, malloc, "_bytepool"))
+    for name in [] if options.short else PYTHON:
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=0"]
         command += ["-k", f"not ({DESELECT})", f"tests/test_{name}.py"]
-        report(f"Python, {name}", memcheck(command, {"PYTHONMALLOC": "malloc"}, "_bytepool"))
+        report(f"Python, {name}", memcheck(command, malloc, "_bytepool"))
     sys.exit(f"{failures} findings" if failures else None)
 
 

@@ -698,7 +698,7 @@ def test_a_waker_may_use_the_pool() -> None:
 
 
 def test_the_interpreter_may_go_down_while_somebody_is_woken_again() -> None:
-    """It was done by a thread of Rust's, which the end of the interpreter made abort the process."""
+    """A thread of Rust's did it, which the end of the interpreter made abort the process."""
     code = """
         import sys, time
         from bytepool import Pool

@@ -1,0 +1,22 @@
+"""valgrind over allocations that fail in Rust, and over the plain calls of Python."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SCRIPT = Path(__file__).parent / "memcheck.py"
+
+
+@pytest.mark.skipif(not shutil.which("valgrind"), reason="valgrind is not installed")
+def test_no_invalid_access_and_no_loss() -> None:
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "--short"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Rust, starved: nothing" in done.stdout
+    assert "Python, in short: " in done.stdout
