@@ -61,6 +61,10 @@ forks: build ## a thousand forks in the middle of what other threads do, and all
 memcheck: build ## valgrind over the Rust tests and a broad part of the Python ones
 	$(BIN)/python tests/memcheck.py
 
+.PHONY: test-freethreaded
+test-freethreaded: build ## the Python tests on a CPython without a GIL, which is built if there is none
+	FREETHREADED=$(FREETHREADED) bash tests/freethreaded.sh
+
 .PHONY: test-debug
 test-debug: build ## the Python tests with CPython's own checks of memory and of usage
 	PYTHONMALLOC=debug $(BIN)/python -X dev -W error -m pytest -p no:cacheprovider
