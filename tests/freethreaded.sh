@@ -92,11 +92,12 @@ if [ ! -e "$env/installed" ] || [ pyproject.toml -nt "$env/installed" ]; then
     "$bin/pip" install --quiet --upgrade pip
     "$bin/pip" install --quiet maturin pytest-run-parallel
     if [ "$version" = 3.13 ]; then
-        # cryptography, which trustme needs, has never been there for it. Who has no wheel any more had one.
+        # cffi, and with it cryptography, which trustme needs, have never been there for it. Who has no
+        # wheel any more had one.
         "$bin/python" - >"$root/requirements" <<'PY'
 import tomllib
 for requirement in tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["test"]:
-    if requirement != "trustme":
+    if requirement not in ("cffi", "trustme"):
         print(requirement)
 PY
         "$bin/pip" install --quiet --prefer-binary --requirement "$root/requirements"

@@ -19,9 +19,9 @@ import struct
 import threading
 import time
 from array import array
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-import cffi
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -46,9 +46,6 @@ def pickled_out_of_band(buffer: Any) -> Any:
 
 def arrow_array(buffer: Any) -> pa.Array:
     return pa.Array.from_buffers(pa.uint8(), N, [None, pa.py_buffer(buffer)])
-
-
-FFI = cffi.FFI()
 
 
 class Raw(io.RawIOBase):
@@ -90,10 +87,6 @@ HOLDERS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], bytes]]] = {
         lambda b: Image.frombuffer("L", (300, 200), b, "raw", "L", 0, 1),
         Image.Image.tobytes,
     ),
-    "cffi.from_buffer": (
-        lambda b: FFI.from_buffer(b, require_writable=True),
-        lambda c: bytes(FFI.buffer(c)),
-    ),
     "zstandard.BufferWithSegments": (
         lambda b: zstandard.BufferWithSegments(b, struct.pack("=QQ", 100, N - 200)),
         lambda segments: bytes(segments[0].tobytes()),
@@ -101,6 +94,16 @@ HOLDERS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], bytes]]] = {
     "a user's class": (Raw, Raw.seen),
     "re.Match": (lambda b: re.compile(rb"(?s).*").match(b), lambda m: bytes(m.group())),
 }
+
+
+if find_spec("cffi"):  # there is none for a free-threaded CPython 3.13
+    import cffi
+
+    FFI = cffi.FFI()
+    HOLDERS["cffi.from_buffer"] = (
+        lambda b: FFI.from_buffer(b, require_writable=True),
+        lambda c: bytes(FFI.buffer(c)),
+    )
 
 
 # Each way takes bytes from the pool and returns a view of them, and what lets go of them.
