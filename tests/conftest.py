@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from hypothesis import settings
 
@@ -12,11 +14,9 @@ settings.register_profile("long", max_examples=3000, stateful_step_count=80, dea
 settings.load_profile("short")
 
 
-@pytest.fixture(autouse=True)
-def _no_switch(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The tests say for themselves when they want null pools, and tracking."""
-    monkeypatch.delenv("BYTEPOOL", raising=False)
-    monkeypatch.delenv("BYTEPOOL_TRACK", raising=False)
+# The tests say for themselves when they want null pools, and tracking.
+for switch in ("BYTEPOOL", "BYTEPOOL_TRACK"):
+    os.environ.pop(switch, None)
 
 
 @pytest.fixture(params=["pool", "null", "BYTEPOOL=null"])

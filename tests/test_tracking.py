@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from helpers import run_python
 
-from bytepool import Allocator, Pool
+from bytepool import Allocator, Pool, tracking
 from bytepool._bytepool import FREE_THREADED
 
 
@@ -292,3 +292,17 @@ def test_exit_with_tracked_buffers_out() -> None:
         print("end")
     """
     assert run_python(code) == "end\n"
+
+
+def test_a_handle_dropped_when_the_module_was_taken_apart_says_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An interpreter at its end sets the names of modules to None, the private ones first."""
+    pool = Pool(track="all")
+    held = [pool.allocate(100)]
+    for name in [name for name in vars(tracking) if name[0] == "_" and name[1] != "_"]:
+        monkeypatch.setattr(tracking, name, None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        held.clear()
+    assert pool.stats().dropped == 1

@@ -127,6 +127,8 @@ class _Registry:
 
     def warn(self, note: Note) -> None:
         """Say where a dropped handle came from, unless that was said often enough."""
+        if _describe is None:
+            return  # the interpreter goes down, and has taken this module apart
         origin = Tracked(note).origin
         line = origin[-1] if origin else ""
         times = next(self.dropped.setdefault(line, count(1)))
