@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the Python tests on a CPython without a GIL: as they are, and each in several threads at a time.
+# Runs the Python tests on a CPython without a GIL.
 #
 # FREETHREADED names the interpreter. Without it, it is one that is found, or one that is built, from Debian's
 # sources: of 3.14, or where those are not to be had of 3.13, for which an older PyO3 has to do.
@@ -90,7 +90,7 @@ if [ ! -e "$env/installed" ] || [ pyproject.toml -nt "$env/installed" ]; then
     rm -rf "$env"
     "$python" -m venv "$env"
     "$bin/pip" install --quiet --upgrade pip
-    "$bin/pip" install --quiet maturin pytest-run-parallel
+    "$bin/pip" install --quiet maturin
     if [ "$version" = 3.13 ]; then
         # cffi, and with it cryptography, which trustme needs, have never been there for it. Who has no
         # wheel any more had one.
@@ -153,7 +153,4 @@ others=(
     # valgrind knows nothing of it.
     tests/test_memcheck.py
 )
-"$bin/pytest" -p no:cacheprovider -p no:run-parallel "${others[@]/#/--deselect=}" "$@"
-# Each test in four threads at a time, where a test has to do with nothing but its own pool.
-"$bin/pytest" -p no:cacheprovider --parallel-threads=4 "$@" \
-    tests/test_{allocator,lease,poison,pool,reentrancy,stats,zero}.py
+"$bin/pytest" -p no:cacheprovider "${others[@]/#/--deselect=}" "$@"
