@@ -23,8 +23,8 @@ ROOT = Path(__file__).parent.parent
 RUST = ["bytepool", "bounds", "fuzz_corpus", "ledger", "model", "starved", "stress"]
 PYTHON = ["allocator", "blocking", "idle", "leaks", "lease", "model", "poison", "pool"]
 PYTHON += ["reentrancy", "size", "stats", "threads", "tracking", "zero"]
-# Without what starts processes of its own, which are not looked into; and one way of several that come
-# to the same in the extension, for all of this is forty times as slow.
+# Without what starts processes of its own, which are not looked into, and one way of several that
+# come to the same in the extension, for all of this is forty times as slow.
 DESELECT = "python3 or run_python or subprocess or exit or fork or huge or 100 or catch_a_leak"
 DESELECT += " or null or by_with or by_dropping or by_pool_view"
 
