@@ -1,4 +1,4 @@
-"""valgrind over allocations that fail in Rust, and over the plain calls of Python."""
+"""valgrind over the plain calls of Python: ``make memcheck`` does more."""
 
 from __future__ import annotations
 
@@ -18,5 +18,4 @@ def test_no_invalid_access_and_no_loss() -> None:
         [sys.executable, SCRIPT, "--short"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Rust, starved: nothing" in done.stdout
     assert "Python, in short: " in done.stdout
