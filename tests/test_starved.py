@@ -12,9 +12,10 @@ import asyncio, resource, sys, threading
 from bytepool import Pool, PoolExhaustedError, blocking
 
 KIB, MIB = 1 << 10, 1 << 20
-with open("/proc/self/statm") as statm:
-    now = int(statm.read().split()[0]) * resource.getpagesize()
-resource.setrlimit(resource.RLIMIT_AS, (now + 64 * MIB, -1))
+def limit():
+    with open("/proc/self/statm") as statm:
+        now = int(statm.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (now + 64 * MIB, -1))
 
 def use_up(take):
     kept, refused = [], 0
@@ -39,6 +40,7 @@ def check(pool):
 # Each uses up all there is, several times, and the pool is as good as before.
 USES = {
     "views": """
+        limit()
         pool = Pool(max_size=MIB, max_buffers=1000)
         for n in (MIB, 100 * KIB, MIB, 5 * MIB):
             assert use_up(lambda: pool.view(n)) >= 5
@@ -46,6 +48,7 @@ USES = {
             check(pool)
     """,
     "handles": """
+        limit()
         import warnings
         warnings.simplefilter("ignore")  # they are dropped
         pool = Pool(max_size=MIB, max_buffers=1000, track="all")
@@ -56,6 +59,7 @@ USES = {
             assert pool.outstanding() == []
     """,
     "idle memory": """
+        limit()
         pool = Pool(max_size=MIB, max_buffers=1000, max_idle_bytes=1 << 40)
         for _ in range(3):
             assert use_up(lambda: pool.allocate(MIB)) >= 30
@@ -71,12 +75,14 @@ USES = {
             pool.trim()
     """,
     "a null pool": """
+        limit()
         pool = Pool.null()
         for n in (MIB, 100 * KIB, 5 * MIB):
             assert use_up(lambda: pool.view(n)) >= 5
             check(pool)
     """,
     "a budget": """
+        limit()
         pool = Pool(max_size=MIB, max_buffers=1000, max_bytes=1 << 40)
         for _ in range(3):
             assert use_up(lambda: pool.allocate(MIB, timeout=1)) >= 30
@@ -87,14 +93,17 @@ USES = {
     """,
     "threads": """
         pool = Pool(max_size=MIB, max_buffers=1000)
-        threading.stack_size(256 * KIB)
         counts = []
+        limited = threading.Event()
         def work():
+            limited.wait()
             for _ in range(3):
                 counts.append(use_up(lambda: pool.view(MIB)))
         threads = [threading.Thread(target=work) for _ in range(3)]
         for thread in threads:
             thread.start()
+        limit()  # it takes memory to start them
+        limited.set()
         for thread in threads:
             thread.join()
         assert len(counts) == 9 and sum(counts) > 0, counts
@@ -103,6 +112,7 @@ USES = {
         assert use_up(lambda: pool.view(MIB)) >= 20
     """,
     "a message that is too large": """
+        limit()
         from bytepool import streams
         async def main():
             pool = Pool()
