@@ -143,9 +143,11 @@ wheel: build ## an abi3 wheel for CPython 3.11 and newer, in target/wheels
 	rm -rf target/wheels
 	$(BIN)/maturin build --release --locked --out target/wheels $(QUIET)
 
+VERSIONS ?= 3.11 3.12 3.13
+
 .PHONY: test-wheel
 test-wheel: wheel ## the Python tests against the installed wheel on CPython 3.11, 3.12 and 3.13
-	bash tests/wheel.sh 3.11 3.12 3.13
+	bash tests/wheel.sh $(VERSIONS)
 
 .PHONY: build
 build: .venv/installed ## the extension, into .venv
