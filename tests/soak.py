@@ -171,6 +171,8 @@ class Soak:
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
+        # Debugging asyncio complains of what takes long, as all does on a busy machine.
+        loop.slow_callback_duration = 60
         with ThreadPoolExecutor(THREADS) as threads, ExitStack() as opted:
             opted.enter_context(decay.in_thread(self.uploads))
             opted.enter_context(decay.in_loop(self.budget))

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
@@ -247,4 +248,5 @@ class PoolMachine(RuleBasedStateMachine):
         assert sum(bucket.outstanding for bucket in pooled.buckets) == len(self.live) - big
 
 
-TestPoolMachine = PoolMachine.TestCase
+# As long as it takes on a busy machine.
+TestPoolMachine = pytest.mark.timeout(600)(PoolMachine.TestCase)
