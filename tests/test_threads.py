@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import bytepool
-from bytepool import Pool, tracking
+from bytepool import Pool, _stream_reader, tracking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -259,5 +259,39 @@ def test_what_is_tracked_may_be_looked_at_while_others_work() -> None:
             pool = Pool(64, 4096, 1, track="all")
             with pool.allocate(100) as alloc:
                 alloc.bytes()[:] = bytes(100)
+
+    in_threads(work)
+
+
+@pytest.fixture
+def _callbacks() -> Iterator[None]:
+    before = list(gc.callbacks)
+    yield
+    gc.callbacks[:] = before
+
+
+@pytest.mark.usefixtures("_callbacks")
+def test_pools_made_at_the_same_time_have_one_callback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And connections made at the same time have one pool."""
+    turn = threading.Barrier(THREADS, timeout=10)
+    made: list[Pool] = []
+
+    def nothing(*_: object) -> None:
+        pass
+
+    def work(index: int) -> None:
+        for _ in range(60):
+            if index == 0:
+                gc.callbacks[:] = [nothing] * 20_000  # to look through, which takes a while
+                monkeypatch.setattr(_stream_reader, "_shared", {})
+                made.clear()
+            turn.wait()
+            Pool(64, 64, 1)
+            made.append(_stream_reader._default_pool())
+            turn.wait()
+            if index == 0:
+                ours = [callback for callback in gc.callbacks if callback is not nothing]
+                assert len(ours) == 1
+                assert len(set(made)) == 1
 
     in_threads(work)

@@ -37,14 +37,14 @@ def scratch(loop: asyncio.AbstractEventLoop) -> memoryview:
         return _scratches.setdefault(loop, memoryview(bytearray(_MOST_AHEAD)))
 
 
-_shared_pool: bytepool.Pool | None = None
+_shared: dict[str, bytepool.Pool] = {}
 
 
 def _default_pool() -> bytepool.Pool:
-    global _shared_pool
-    if _shared_pool is None:
-        _shared_pool = bytepool.Pool()
-    return _shared_pool
+    try:
+        return _shared["pool"]
+    except KeyError:  # another thread may be faster: then its pool is the one
+        return _shared.setdefault("pool", bytepool.Pool())
 
 
 class StreamReader(asyncio.StreamReader):

@@ -9,7 +9,7 @@ use pyo3::types::{PyAny, PyWeakrefMethods, PyWeakrefReference};
 
 use super::core::CorePool;
 use crate::idle::Interval;
-use crate::sync::{AtomicU64, Mutex, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 
 static COLLECTOR: PyOnceLock<Py<Collector>> = PyOnceLock::new();
 
@@ -23,6 +23,8 @@ pub(super) struct Collector {
     passed: Interval,
     /// How often to pass through the pools, in nanoseconds: the shortest timeout says it.
     every: AtomicU64,
+    /// Whether a thread is just seeing to it that this stands there.
+    listing: AtomicBool,
 }
 
 impl Collector {
@@ -34,6 +36,7 @@ impl Collector {
                 pools: Mutex::new(Vec::new()),
                 passed: Interval::default(),
                 every: AtomicU64::new(u64::MAX),
+                listing: AtomicBool::new(false),
             };
             Py::new(py, collector)
         })?;
@@ -49,11 +52,12 @@ impl Collector {
         this.put_back(pools);
         let every = u64::try_from(idle_timeout.as_nanos() / 4).unwrap_or(u64::MAX);
         this.every.fetch_min(every, Ordering::Relaxed);
-        let callbacks = py.import("gc")?.getattr("callbacks")?;
-        if !callbacks.contains(collector)? {
-            callbacks.call_method1("append", (collector,))?;
+        if this.listing.swap(true, Ordering::Acquire) {
+            return Ok(()); // by another thread, or further out in this one
         }
-        Ok(())
+        let listed = list(collector.bind(py));
+        this.listing.store(false, Ordering::Release);
+        listed
     }
 
     /// What was taken to work on without a lock; others may have come meanwhile.
@@ -67,6 +71,15 @@ impl Collector {
             pools.append(&mut others);
         }
     }
+}
+
+/// Has the garbage collector call it, unless it does already.
+fn list(collector: &Bound<'_, Collector>) -> PyResult<()> {
+    let callbacks = collector.py().import("gc")?.getattr("callbacks")?;
+    if !callbacks.contains(collector)? {
+        callbacks.call_method1("append", (collector,))?;
+    }
+    Ok(())
 }
 
 fn alive<'py>(py: Python<'py>, weak: &Py<PyWeakrefReference>) -> Option<Bound<'py, CorePool>> {
