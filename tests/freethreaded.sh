@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the Python tests on a CPython without a GIL.
+# Runs the Python tests on a CPython without a GIL: as they are, and each in four threads at a time.
 #
 # FREETHREADED names the interpreter. Without it, it is one that is found, or one that is built, from Debian's
 # sources: of 3.14, or where those are not to be had of 3.13, for which an older PyO3 has to do.
@@ -90,7 +90,7 @@ if [ ! -e "$env/installed" ] || [ pyproject.toml -nt "$env/installed" ]; then
     rm -rf "$env"
     "$python" -m venv "$env"
     "$bin/pip" install --quiet --upgrade pip
-    "$bin/pip" install --quiet maturin
+    "$bin/pip" install --quiet maturin pytest-run-parallel
     if [ "$version" = 3.13 ]; then
         # cffi, and with it cryptography, which trustme needs, have never been there for it. Who has no
         # wheel any more had one.
@@ -153,4 +153,7 @@ others=(
     # valgrind knows nothing of it.
     tests/test_memcheck.py
 )
-"$bin/pytest" -p no:cacheprovider "${others[@]/#/--deselect=}" "$@"
+"$bin/pytest" -p no:cacheprovider -p no:run-parallel "${others[@]/#/--deselect=}" "$@"
+# Without those that only start processes, or are busy with threads of their own for long.
+others+=(tests/test_bench.py tests/test_examples.py tests/test_leaks.py tests/test_starved.py tests/test_stress.py)
+"$bin/pytest" -p no:cacheprovider --parallel-threads=4 "${others[@]/#/--deselect=}" "$@"

@@ -241,6 +241,7 @@ def test_closing_the_pool_wakes_who_waits() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.thread_unsafe(reason="signals are for the main thread")
 def test_a_signal_interrupts_the_wait_and_nothing_is_lost() -> None:
     pool = tight(1)
     alloc = pool.allocate(1)

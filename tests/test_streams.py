@@ -296,6 +296,7 @@ class TestReader:
 
         self.drive(main, pool)
 
+    @pytest.mark.thread_unsafe(reason="it measures the process")
     def test_a_promise_of_much_costs_no_memory(self) -> None:
         def resident() -> int:
             with open("/proc/self/statm") as statm:  # noqa: PTH123

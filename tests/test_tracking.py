@@ -30,6 +30,7 @@ def take_in_a_function_of_its_own(pool: Pool, n: int) -> Allocator:
     return pool.allocate(n)
 
 
+@pytest.mark.thread_unsafe(reason="it names its thread")
 def test_outstanding_lists_what_is_out_the_oldest_first() -> None:
     pool = Pool(track="all")
     first = take_in_a_function_of_its_own(pool, 5000)
@@ -157,6 +158,7 @@ def test_what_is_released_or_has_no_handle_gives_no_warning() -> None:
     assert pool.outstanding() == []
 
 
+@pytest.mark.thread_unsafe(reason="who looks for holders has all there is, for a moment")
 def test_holders_name_what_keeps_a_released_buffer() -> None:
     pool = Pool(track="all")
     alloc = pool.allocate(100)
@@ -183,6 +185,7 @@ def test_looking_for_holders_leaves_alone_what_locals_returned() -> None:
     assert len(kept_here) == 100
 
 
+@pytest.mark.thread_unsafe(reason="who looks for holders has all there is, for a moment")
 def test_a_function_named_as_ours_is_a_holder_like_any_other() -> None:
     pool = Pool(track="all")
 
