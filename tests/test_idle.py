@@ -359,6 +359,7 @@ def test_a_timer_of_the_event_loop_does_it_while_all_is_quiet() -> None:
     assert (idle(pool), freed(pool, "decayed")) == ({}, 4)
 
 
+@pytest.mark.thread_unsafe(reason="it counts the threads of the process")
 def test_a_thread_does_it_while_all_is_quiet() -> None:
     pool = Pool(KIB, KIB, idle_timeout=0.05)
     gc.disable()
