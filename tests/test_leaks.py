@@ -188,18 +188,25 @@ def call(work: Callable[[], Any], times: int) -> None:
             work()
 
 
+def growth(work: Callable[[], Any], times: int) -> tuple[int, int, int]:
+    before = sys.getallocatedblocks(), malloced(), POOL.stats().outstanding
+    call(work, times)
+    gc.collect()
+    after = sys.getallocatedblocks(), malloced(), POOL.stats().outstanding
+    return after[0] - before[0], after[1] - before[1], after[2] - before[2]
+
+
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("name", CALLS)
 def test_a_call_leaves_nothing_behind(name: str) -> None:
     work = CALLS[name]
     call(work, 300)
-    before = sys.getallocatedblocks(), malloced(), POOL.stats().outstanding
-    call(work, TIMES // 10 if name in SLOW else TIMES)
-    gc.collect()
-    after = sys.getallocatedblocks(), malloced(), POOL.stats().outstanding
-    assert after[0] - before[0] <= SLACK, "blocks of CPython's"
-    assert after[1] - before[1] <= SLACK * 1024, "bytes of the C library's"
-    assert after[2] == before[2], "buffers that are out"
+    for _again in range(3):  # what leaks does so each time, what fills up and is cleared does not
+        blocks, malloced_bytes, out = growth(work, TIMES // 10 if name in SLOW else TIMES)
+        assert out == 0, "buffers that are out"
+        if blocks <= SLACK and malloced_bytes <= SLACK * 1024:
+            return
+    pytest.fail(f"{blocks} blocks of CPython's, {malloced_bytes} bytes of the C library's")
 
 
 def test_this_would_catch_a_leak_of_one_block_in_ten_calls() -> None:
