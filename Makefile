@@ -33,6 +33,9 @@ lint: build needs-c++ ## formatting, clippy, ruff, mypy, stubtest
 	cargo clippy --locked --all-targets --no-default-features -- --deny warnings
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz -- --deny warnings
+	cargo fmt --check --manifest-path benches/allocators/Cargo.toml
+	cargo clippy --locked --benches --manifest-path benches/allocators/Cargo.toml --target-dir target/allocators \
+		-- --deny warnings
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

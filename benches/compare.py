@@ -27,16 +27,19 @@ Results = dict[tuple[str, int], dict[str, Result]]
 
 
 def binaries() -> list[Path]:
-    """Those that criterion runs, built."""
-    build = ["cargo", "bench", "--locked", "--no-default-features", "--no-run"]
-    lines = subprocess.run(
-        [*build, "--benches", "--message-format=json"],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=HERE.parent,
-    ).stdout.splitlines()
-    artifacts = [json.loads(line) for line in lines]
+    """Those that criterion runs, built: the pools, and plain allocation under other allocators."""
+    build = ["cargo", "bench", "--locked", "--no-run", "--benches", "--message-format=json"]
+    others = ["--manifest-path=benches/allocators/Cargo.toml", "--target-dir=target/allocators"]
+    artifacts = []
+    for which in (["--no-default-features"], others):
+        lines = subprocess.run(
+            [*build, *which],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=HERE.parent,
+        ).stdout.splitlines()
+        artifacts += [json.loads(line) for line in lines]
     return [
         Path(artifact["executable"])
         for artifact in artifacts

@@ -3,11 +3,14 @@
 #![allow(missing_docs)]
 
 mod contenders;
+#[path = "contenders/crates.rs"]
+mod crates;
 mod measure;
 
-use contenders::{
-    ByClass, BytePool, Bytepool, BytepoolOwned, Lifeguard, ObjectPool, Opool, OpoolLocal,
-    ShardedSlab, VecReserved, VecZeroed, ZeroPool,
+use contenders::{ByClass, VecReserved, VecZeroed};
+use crates::{
+    BytePool, Bytepool, BytepoolOwned, Lifeguard, ObjectPool, Opool, OpoolLocal, ShardedSlab,
+    ZeroPool,
 };
 use criterion::{Criterion, criterion_group, criterion_main};
 use measure::{

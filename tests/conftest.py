@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import os
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,12 @@ for switch in ("BYTEPOOL", "BYTEPOOL_TRACK"):
 def pytest_configure(config: pytest.Config) -> None:
     # pytest-run-parallel's, which is not always there.
     config.addinivalue_line("markers", "thread_unsafe(reason): not in several threads at a time")
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector, which the tests call often, what was there before them."""
+    gc.collect()
+    gc.freeze()
 
 
 KINDS = ("pool", "null", "BYTEPOOL=null")

@@ -1,11 +1,11 @@
-//! This crate, and its peers.
+//! This crate and its peers, each used as its documentation shows.
 
 use std::mem::MaybeUninit;
 use std::sync::Arc;
 
 use bytepool::{Buffer, Config, Pool};
 
-use super::Contender;
+use crate::contenders::Contender;
 
 /// How many idle buffers a size each pool may keep, where it can be told.
 const KEEP: usize = 64;

@@ -1,7 +1,9 @@
-//! Plain allocation under mimalloc; `pool.rs` has the same under the system's allocator.
+//! Plain allocation under mimalloc; `../pool.rs` has the same under the system's allocator.
 #![allow(missing_docs)]
 
+#[path = "../contenders/mod.rs"]
 mod contenders;
+#[path = "../measure/mod.rs"]
 mod measure;
 
 use criterion::{criterion_group, criterion_main};
