@@ -70,8 +70,9 @@ class Tracked:
         """What holds views of it, as far as CPython can tell: a line of text for each holder.
 
         It looks at all objects there are, which takes a while. Libraries that keep memory
-        without telling the garbage collector are not seen, nor are in a free-threaded Python the
-        variables of functions that other threads run.
+        without telling the garbage collector are not seen, nor is what ``gc.freeze()`` has put
+        aside, nor are in a free-threaded Python the variables of functions that other threads
+        run.
         """
         gc.collect()
         views = [
