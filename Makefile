@@ -23,7 +23,7 @@ demo: build ## a server receives real files, on asyncio's streams and on pooled 
 .PHONY: test
 test: build ## every test, the long proofs in a short version
 	$(CORE)
-	LOOM_MAX_PREEMPTIONS=3 $(LOOM)
+	$(LOOM) -- --nocapture
 	$(BIN)/pytest
 
 .PHONY: lint
@@ -42,9 +42,8 @@ lint: build needs-c++ ## formatting, clippy, ruff, mypy, stubtest
 	MYPYPATH=python $(BIN)/stubtest --mypy-config-file pyproject.toml bytepool
 
 .PHONY: prove
-prove: build ## the long proofs: random sequences by the ten thousand, all interleavings there is time for
+prove: build ## the long proofs: random sequences by the ten thousand
 	PROPTEST_CASES=20000 $(CORE) --release --test model --test ledger
-	LOOM_MAX_DURATION=600 $(LOOM) -- --nocapture
 	$(BIN)/pytest --hypothesis-profile=long --timeout=3600 tests/test_model.py
 
 .PHONY: stress

@@ -18,7 +18,7 @@ use crate::sync::{Mutex, MutexGuard, thread_index};
 const SHELVES: usize = if cfg!(loom) { 2 } else { 4 };
 
 /// How often a thread looks through the other shelves, some of which may be busy, before it waits.
-const TRIES: usize = 3;
+const TRIES: usize = if cfg!(loom) { 1 } else { 4 };
 
 /// How many returns go by between two times that are for other things.
 const NOW_AND_THEN: u64 = 1024;
@@ -110,7 +110,7 @@ impl<T> Bucket<T> {
         if let Some(item) = own.pop() {
             return Ok(item); // of a thread that shares the shelf
         }
-        for distance in (1..SHELVES).cycle().take(SHELVES * TRIES) {
+        for distance in (1..SHELVES).cycle().take((SHELVES - 1) * TRIES) {
             // Tried only, as this thread holds a lock: who waits for it may hold that one.
             if let Some(mut other) = self.shelf(index.wrapping_add(distance)).try_lock()
                 && let Some(item) = own.pop_from(&mut other)

@@ -107,60 +107,63 @@ mod imp {
 mod imp {
     use std::ops::{Deref, DerefMut};
     use std::sync;
+    use std::sync::atomic::Ordering::Relaxed;
 
     pub(crate) use loom::sync::Arc;
     use loom::sync::Condvar;
     pub(crate) use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-    /// Made of loom's mutex and condition, and not of its mutex alone: loom takes a thread that only
-    /// tries a lock for one that waits (its issue 376). Nor does anybody spin, which loom would follow
-    /// for ever.
+    /// Whoever has the gate has the lock. That is a single step for loom to interleave, and nobody spins.
+    /// But loom has a thread that is about to try the gate wait until it is free (its issue 376): whoever
+    /// finds such a thread takes the lock with a mark instead, and leaves the gate open for it.
     #[derive(Debug)]
     pub(crate) struct Mutex<T> {
-        state: loom::sync::Mutex<State>,
-        given_back: Condvar,
-        /// For whoever has taken it, so nobody waits here.
+        gate: loom::sync::Mutex<()>,
+        marked: sync::atomic::AtomicBool,
+        trying: sync::atomic::AtomicUsize,
+        /// For the mark to be gone.
+        waiting: sync::atomic::AtomicUsize,
+        unmarked: Condvar,
+        /// For whoever has the lock, so nobody waits here.
         value: sync::Mutex<T>,
-    }
-
-    #[derive(Debug, Default)]
-    struct State {
-        taken: bool,
-        waiting: usize,
     }
 
     impl<T> Mutex<T> {
         pub(crate) fn new(value: T) -> Self {
             Self {
-                state: loom::sync::Mutex::new(State::default()),
-                given_back: Condvar::new(),
+                gate: loom::sync::Mutex::new(()),
+                marked: sync::atomic::AtomicBool::new(false),
+                trying: sync::atomic::AtomicUsize::new(0),
+                waiting: sync::atomic::AtomicUsize::new(0),
+                unmarked: Condvar::new(),
                 value: sync::Mutex::new(value),
             }
         }
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-            let mut state = self.state.lock().unwrap();
-            while state.taken {
-                state.waiting += 1;
-                state = self.given_back.wait(state).unwrap();
-                state.waiting -= 1;
+            let mut gate = self.gate.lock().unwrap();
+            while self.marked.load(Relaxed) {
+                self.waiting.fetch_add(1, Relaxed);
+                gate = self.unmarked.wait(gate).unwrap();
+                self.waiting.fetch_sub(1, Relaxed);
             }
-            state.taken = true;
-            self.guard()
+            self.guard(gate)
         }
 
         pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-            let mut state = self.state.lock().unwrap();
-            if state.taken {
-                return None;
-            }
-            state.taken = true;
-            Some(self.guard())
+            self.trying.fetch_add(1, Relaxed);
+            let gate = self.gate.try_lock();
+            self.trying.fetch_sub(1, Relaxed);
+            let gate = gate.ok()?;
+            (!self.marked.load(Relaxed)).then(|| self.guard(gate))
         }
 
-        fn guard(&self) -> MutexGuard<'_, T> {
+        fn guard<'a>(&'a self, gate: loom::sync::MutexGuard<'a, ()>) -> MutexGuard<'a, T> {
+            let mark = self.trying.load(Relaxed) > 0;
+            self.marked.store(mark, Relaxed);
             MutexGuard {
                 mutex: self,
+                gate: (!mark).then_some(gate),
                 value: Some(self.value.try_lock().unwrap()),
             }
         }
@@ -169,16 +172,18 @@ mod imp {
     #[derive(Debug)]
     pub(crate) struct MutexGuard<'a, T> {
         mutex: &'a Mutex<T>,
+        gate: Option<loom::sync::MutexGuard<'a, ()>>,
         value: Option<sync::MutexGuard<'a, T>>,
     }
 
     impl<T> Drop for MutexGuard<'_, T> {
         fn drop(&mut self) {
             self.value = None;
-            let mut state = self.mutex.state.lock().unwrap();
-            state.taken = false;
-            if state.waiting > 0 {
-                self.mutex.given_back.notify_one(); // what nobody needs is one more thing to interleave
+            let gate = self.gate.take();
+            let _gate = gate.unwrap_or_else(|| self.mutex.gate.lock().unwrap());
+            self.mutex.marked.store(false, Relaxed);
+            if self.mutex.waiting.load(Relaxed) > 0 {
+                self.mutex.unmarked.notify_one(); // what nobody needs is one more thing to interleave
             }
         }
     }

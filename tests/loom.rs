@@ -1,11 +1,11 @@
-//! Every interleaving of whatever touches shared state, through `src/sync.rs`. Races are what this
-//! covers; sequences are `model.rs`'s. `make test` bounds the preemptions of two threads, `make prove`
-//! only the time; those of three are always bounded. Each model says how many interleavings it tried.
+//! Every interleaving of two threads at whatever touches shared state, through `src/sync.rs`, and those
+//! of three that few preemptions make. Races are what this covers; sequences are `model.rs`'s. Each
+//! model says how many interleavings it tried.
 #![cfg(loom)]
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytepool::{Buffer, Config, Error, Pool, Stats};
 use loom::sync::Arc;
@@ -27,37 +27,31 @@ fn with_budget(max_buffers: usize, max_bytes: Option<usize>) -> Arc<Pool> {
     Arc::new(Pool::new(config).unwrap())
 }
 
-/// Tries all interleavings of two threads, or those within the bound of the environment.
+/// Tries all interleavings, which two threads have few enough of.
 fn model(work: impl Fn() + Send + Sync + 'static) {
-    explore(loom::model::Builder::new(), work);
+    explore(loom::model::Builder::new(), "all", work);
 }
 
-/// Tries the interleavings of three threads in which no more than two are put aside before they would
-/// be: with three, all take days.
-fn model_of_three(work: impl Fn() + Send + Sync + 'static) {
+/// Tries the interleavings in which no more threads than these are put aside before they would be: with
+/// three, all take days.
+fn bounded(preemptions: usize, work: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(2);
+    builder.preemption_bound = Some(preemptions);
     builder.max_branches = 10_000; // of which two that wait for the third take many
-    explore(builder, work);
+    let which = format!("up to {preemptions} preemptions");
+    explore(builder, &which, work);
 }
 
-fn explore(builder: loom::model::Builder, work: impl Fn() + Send + Sync + 'static) {
-    let limits = (builder.preemption_bound, builder.max_duration);
+fn explore(builder: loom::model::Builder, which: &str, work: impl Fn() + Send + Sync + 'static) {
     let tried = std::sync::Arc::new(AtomicU64::new(0));
     let count = std::sync::Arc::clone(&tried);
-    let begin = Instant::now();
     builder.check(move || {
         count.fetch_add(1, Ordering::Relaxed);
         work();
     });
-    let all = match limits {
-        (_, Some(limit)) if begin.elapsed() >= limit => "as many as there was time for",
-        (Some(_), _) => "all within the bound",
-        (None, _) => "all",
-    };
     let test = std::thread::current().name().map(str::to_owned);
     println!(
-        "{tried:?} interleavings, {all}: {}",
+        "{tried:?} interleavings, {which}: {}",
         test.unwrap_or_default()
     );
 }
@@ -233,6 +227,20 @@ fn a_pool_is_closed_while_another_thread_takes_and_returns() {
 fn who_waits_is_served_by_who_returns() {
     model(|| {
         let pool = with_budget(1, Some(1));
+        let held = Pool::acquire_owned(&pool, 1).unwrap();
+        let other = thread::spawn(move || drop(held));
+        drop(pool.acquire_timeout(1, Duration::MAX).unwrap());
+        other.join().unwrap();
+        let stats = pool.stats();
+        check(&stats, 2, 0);
+        assert!(stats.idle_bytes <= 1);
+    });
+}
+
+#[test]
+fn two_who_may_wait_take_and_return() {
+    bounded(5, || {
+        let pool = with_budget(1, Some(1));
         let other = {
             let pool = Arc::clone(&pool);
             thread::spawn(move || use_up(pool.acquire_timeout(1, Duration::MAX).unwrap(), 1))
@@ -242,6 +250,33 @@ fn who_waits_is_served_by_who_returns() {
         let stats = pool.stats();
         check(&stats, 2, 0);
         assert!(stats.idle_bytes <= 1);
+    });
+}
+
+#[test]
+fn who_waits_is_served_when_transient_memory_is_freed() {
+    model(|| {
+        let pool = with_budget(1, Some(2));
+        let held = Pool::acquire_owned(&pool, 2).unwrap();
+        let other = thread::spawn(move || drop(held));
+        drop(pool.acquire_timeout(1, Duration::MAX).unwrap());
+        other.join().unwrap();
+        check(&pool.stats(), 1, 0);
+    });
+}
+
+#[test]
+fn what_is_freed_meanwhile_is_idle_or_to_be_had() {
+    model(|| {
+        let pool = with_budget(1, Some(1));
+        drop(pool.acquire(1).unwrap());
+        let other = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || pool.trim(0))
+        };
+        drop(pool.acquire(1).expect("nobody has it"));
+        other.join().unwrap();
+        check(&pool.stats(), 2, 0);
     });
 }
 
@@ -289,7 +324,7 @@ fn idle_memory_is_freed_while_the_pool_is_closed() {
 
 #[test]
 fn three_threads_acquire_and_give_back() {
-    model_of_three(|| {
+    bounded(2, || {
         let pool = pool(2);
         let others = [1, 2].map(|stamp| {
             let pool = Arc::clone(&pool);
@@ -306,7 +341,7 @@ fn three_threads_acquire_and_give_back() {
 
 #[test]
 fn of_two_who_wait_each_is_served_by_who_returns() {
-    model_of_three(|| {
+    bounded(2, || {
         let pool = with_budget(1, Some(1));
         let held = pool.acquire(1).unwrap();
         let others = [1, 2].map(|stamp| {
@@ -321,7 +356,7 @@ fn of_two_who_wait_each_is_served_by_who_returns() {
 
 #[test]
 fn one_takes_and_returns_while_one_frees_what_is_idle_and_one_looks() {
-    model_of_three(|| {
+    bounded(2, || {
         let pool = pool(1);
         drop(pool.acquire(1).unwrap());
         let user = {
@@ -348,7 +383,7 @@ fn one_takes_and_returns_while_one_frees_what_is_idle_and_one_looks() {
 
 #[test]
 fn one_waits_and_one_returns_while_one_closes_the_pool() {
-    model_of_three(|| {
+    bounded(2, || {
         let pool = with_budget(1, Some(1));
         let held = Pool::acquire_owned(&pool, 1).unwrap();
         let waiter = {

@@ -27,6 +27,7 @@ PYTHON += ["reentrancy", "size", "stats", "threads", "tracking", "zero"]
 # come to the same in the extension, for all of this is forty times as slow.
 DESELECT = "python3 or run_python or subprocess or exit or fork or huge or 100 or catch_a_leak"
 DESELECT += " or null or by_with or by_dropping or by_pool_view"
+DESELECT += " or other_threads_run"  # there they take turns
 
 # A hundred of each, so that what is lost each time is many blocks.
 SHORT = """
