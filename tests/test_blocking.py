@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers import pattern
@@ -159,4 +159,49 @@ def test_a_file_that_changes_its_size_meanwhile(
 def test_no_such_file(pool: Pool) -> None:
     with pytest.raises(FileNotFoundError, match="no_such_file"):
         read_file("no_such_file", pool)
+    assert pool.stats().outstanding == 0
+
+
+def test_bytes_that_keep_coming_do_not_prolong_it(pair: Pair, pool: Pool) -> None:
+    class Quick(socket.socket):
+        """Another byte is always there."""
+
+        def recv_into(self, buffer: Any) -> int:  # type: ignore[override]
+            time.sleep(0.02)
+            left.sendall(b"x")
+            return super().recv_into(buffer[:1])
+
+    left, right = pair
+    with Quick(fileno=right.detach()) as quick:
+        quick.settimeout(0.1)
+        with pytest.raises(TimeoutError, match=r"of 100 bytes came within 0\.1 seconds"):
+            recv_exactly(quick, 100, pool)
+
+
+def test_what_a_signal_raises_is_not_lost_when_the_socket_is_closed_meanwhile(
+    pair: Pair, pool: Pool
+) -> None:
+    _, right = pair
+    right.settimeout(5)
+
+    def close(*_: object) -> None:
+        right.close()
+        raise SystemExit("from a handler")
+
+    before = signal.signal(signal.SIGALRM, close)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        with pytest.raises(SystemExit, match="from a handler"):
+            recv_exactly(right, 10, pool)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_an_error_does_not_keep_the_memory(pair: Pair, pool: Pool) -> None:
+    left, right = pair
+    left.close()
+    with pytest.raises(EOFError) as error:
+        recv_exactly(right, 10, pool)
+    assert error.value.__traceback__
     assert pool.stats().outstanding == 0

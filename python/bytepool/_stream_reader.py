@@ -7,11 +7,13 @@ the event loop.
 from __future__ import annotations
 
 import asyncio
+import copy
 import operator
 import weakref
 from typing import TYPE_CHECKING
 
 import bytepool
+from bytepool._waiting import view_async
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
@@ -55,7 +57,6 @@ class StreamReader(asyncio.StreamReader):
         # to 3.13, and CPython's own tests are run on the result.
         _buffer: bytearray
         _eof: bool
-        _exception: Exception | None
         _loop: asyncio.AbstractEventLoop
         _paused: bool
         _transport: asyncio.ReadTransport | None
@@ -71,10 +72,15 @@ class StreamReader(asyncio.StreamReader):
         *,
         pool: bytepool.Pool | None = None,
     ) -> None:
+        self._broken: Exception | None = None
         super().__init__(limit, loop)
         self._pool = pool
+        # Who waits for memory, and for how much.
+        self._turn: asyncio.Future[None] | None = None
+        self._wanted = 0
         self._target: _Target | None = None
         self._scratch = scratch(self._loop)
+        self._reading: memoryview | None = None
         self._ahead = 4 * _LEAST_AHEAD
         self._greedy = False
 
@@ -90,9 +96,11 @@ class StreamReader(asyncio.StreamReader):
         view = memoryview(buffer)
         if view.readonly:
             raise TypeError("readinto() needs a writable buffer, not a read-only one")
-        size = view.nbytes
+        target = _Target(view.cast("B"))
+        del view  # an error would hold it, and the buffer could not be resized
+        size = len(target.view)
         if size:
-            await self._fill(_Target(view.cast("B")), "readinto")
+            await self._fill(target, "readinto")
         return size
 
     async def readview(self, n: int, *, max_size: int | None = None) -> memoryview:
@@ -107,7 +115,8 @@ class StreamReader(asyncio.StreamReader):
 
         Raises IncompleteReadError, which carries what came, if the stream ends before, and what
         ``Pool.allocate_async`` raises. When this is cancelled, what had arrived is not lost: the
-        next read gets it.
+        next read gets it, copied twice, so a short timeout that is tried again and again costs
+        much.
         """
         n = operator.index(n)
         if max_size is not None and n > max_size:
@@ -123,13 +132,32 @@ class StreamReader(asyncio.StreamReader):
             return pool.view(n)
         except bytepool.PoolExhaustedError:
             pass
+        self._check(n)
+        self._wanted, turn = n, self._loop.create_future()
+        self._turn = turn
+        try:
+            return await view_async(pool, n, turn)
+        except bytepool.PoolExhaustedError:
+            self._check(n)  # it may be over meanwhile
+            raise
+        finally:
+            if self._turn is turn:
+                self._turn = None
+
+    def _check(self, n: int) -> None:
+        """Raise if ``n`` bytes will never come."""
         if self._exception is not None:
             raise self._exception
-        if self._eof and len(self._buffer) < n:  # it would wait for nothing
+        if self._eof and len(self._buffer) < n:
             partial = bytes(self._buffer)
             self._buffer.clear()
             raise asyncio.IncompleteReadError(partial, n)
-        return (await pool.allocate_async(n)).bytes()
+
+    def _lend_no_more(self) -> None:
+        """Let nobody wait for memory for what will never come."""
+        over = self._broken is not None or len(self._buffer) < self._wanted
+        if over and self._turn is not None and not self._turn.done():
+            self._turn.set_result(None)
 
     async def _fill(self, target: _Target, caller: str) -> None:
         """Fill the target from what was read ahead, and the rest straight from the socket.
@@ -159,22 +187,58 @@ class StreamReader(asyncio.StreamReader):
                 await self._wait_for_data(caller)
         except BaseException:
             # Cancelled, or the connection is broken: what came stays for the next read.
-            self._buffer[:0] = target.take_back()
+            try:
+                self._buffer[:0] = target.take_back()
+            except MemoryError as error:  # nobody must read on behind a hole
+                self.set_exception(error)
             raise
         finally:
             if self._target is target:
                 self._target = None
 
     async def _wait_for_data(self, func_name: str) -> None:
-        # asyncio's own waits for ever if the connection broke since the read began.
+        # asyncio's own waits for ever if the connection broke since the read began; and it forgets
+        # who waits by now when one that had been woken before gets to run.
         if self._exception is not None:
             raise self._exception
-        await super()._wait_for_data(func_name)  # type: ignore[misc]
+        if self._waiter is not None:
+            raise RuntimeError(
+                f"{func_name}() called while another coroutine is already waiting for incoming data"
+            )
+        if self._paused:  # it would wait for ever
+            self._paused = False
+            if self._transport is not None:
+                self._transport.resume_reading()
+        waiter = self._waiter = self._loop.create_future()
+        try:
+            await waiter
+        finally:
+            if self._waiter is waiter:
+                self._waiter = None
+            del waiter  # which holds the error that this is in the traceback of
+
+    # What is raised holds, by its traceback, the frames it went through: those of the user's
+    # handler too, with the messages in it and with this reader. So this must not hold it in turn.
+
+    @property
+    def _exception(self) -> Exception | None:
+        """Why the connection is broken: one to raise, a new one for each who asks."""
+        return self._broken and copy_error(self._broken)
+
+    @_exception.setter
+    def _exception(self, exc: Exception | None) -> None:
+        self._broken = exc and copy_error(exc)
 
     def set_exception(self, exc: Exception) -> None:
         """Note that the connection is broken."""
         # Its traceback holds the event loop's frame, which holds the target it was receiving into.
-        super().set_exception(exc.with_traceback(None))
+        super().set_exception(copy_error(exc.with_traceback(None)))
+        self._lend_no_more()
+
+    def feed_eof(self) -> None:
+        """Note that nothing more will come."""
+        super().feed_eof()
+        self._lend_no_more()
 
     def feed_data(self, data: Buffer) -> None:  # type: ignore[override]
         """Take data from the transport: into the target, and what is left to read later."""
@@ -186,18 +250,29 @@ class StreamReader(asyncio.StreamReader):
 
     # The two halves of a read from the socket: the loop fills what the first returns, at once.
 
-    def _get_buffer(self) -> memoryview:
+    def _get_buffer(self, least: int = 0) -> memoryview:
+        """Where to read to, ``least`` bytes or more."""
         target = self._target
-        return self._scratch[: self._ahead] if target is None else target.rest
+        if target is not None and len(target.rest) >= least:
+            self._reading = None
+            return target.rest
+        size = max(self._ahead, least)
+        if size <= len(self._scratch):
+            self._reading = self._scratch[:size]
+        else:
+            self._reading = memoryview(bytearray(size))
+        return self._reading
 
     def _buffer_updated(self, nbytes: int) -> None:
+        ahead, self._reading = self._reading, None
         target = self._target
-        if target is not None:
+        if ahead is None and target is not None:
             target.rest = target.rest[nbytes:]
             if not target.rest:
                 self._target_is_full()
             return
-        super().feed_data(self._scratch[:nbytes])
+        if ahead is not None:
+            self.feed_data(ahead[:nbytes])
         if nbytes == self._ahead:
             self._ahead = min(2 * nbytes, _MOST_AHEAD)
             if self._greedy:
@@ -230,6 +305,14 @@ class StreamReader(asyncio.StreamReader):
             self._transport.resume_reading()
 
 
+def copy_error(exc: Exception) -> Exception:
+    """The same without a traceback, and without whatever else was hung onto it."""
+    try:
+        return copy.copy(exc).with_traceback(None)
+    except Exception:  # an exception that cannot be made again from what it says it was made from
+        return exc.with_traceback(None)
+
+
 class _Target:
     """Memory that a reader waits to see filled, and the rest of it that is not filled yet."""
 
@@ -248,6 +331,7 @@ class _Target:
 
     def take_back(self) -> bytes:
         """Give up the memory, and return a copy of what had come."""
-        received = bytes(self.view[: len(self.view) - len(self.rest)])
-        self.view = self.rest = memoryview(b"")
-        return received
+        try:
+            return bytes(self.view[: len(self.view) - len(self.rest)])
+        finally:
+            self.view = self.rest = memoryview(b"")

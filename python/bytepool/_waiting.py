@@ -11,9 +11,12 @@ from bytepool._bytepool import FREE_THREADED, PoolExhaustedError, Ticket
 from bytepool._free_threading import free_what_others_made
 
 if TYPE_CHECKING:
-    from typing import SupportsIndex
+    from collections.abc import Callable
+    from typing import SupportsIndex, TypeVar
 
     from bytepool._bytepool import Allocator, Pool
+
+    Taken = TypeVar("Taken")
 
 
 async def allocate_async(pool: Pool, n: SupportsIndex) -> Allocator:
@@ -22,8 +25,21 @@ async def allocate_async(pool: Pool, n: SupportsIndex) -> Allocator:
         return pool.allocate(n)
     except PoolExhaustedError:
         pass  # and the exception with its traceback is gone before the wait
-    loop = asyncio.get_running_loop()
-    granted = loop.create_future()
+    return await _wait(pool, n, Ticket.take, asyncio.get_running_loop().create_future())
+
+
+async def view_async(pool: Pool, n: SupportsIndex, granted: asyncio.Future[None]) -> memoryview:
+    """Wait for what ``Pool.view`` would return.
+
+    It ends, with PoolExhaustedError, when somebody else sets the result of ``granted``.
+    """
+    return await _wait(pool, n, Ticket.view, granted)
+
+
+async def _wait(
+    pool: Pool, n: SupportsIndex, take: Callable[[Ticket], Taken], granted: asyncio.Future[None]
+) -> Taken:
+    loop = granted.get_loop()
 
     def wake() -> None:
         if not loop.is_closed():
@@ -41,7 +57,7 @@ async def allocate_async(pool: Pool, n: SupportsIndex) -> Allocator:
     with Ticket(pool, n, wake) as ticket:
         places.append(weakref.ref(ticket))  # not the ticket: it would keep itself alive
         await (_looking_around(granted) if FREE_THREADED else granted)
-        return ticket.take()
+        return take(ticket)
 
 
 async def _looking_around(granted: asyncio.Future[None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from pathlib import Path
@@ -25,7 +26,8 @@ def recv_exactly(sock: socket.socket, n: int, pool: bytepool.Pool) -> memoryview
 
     Raises EOFError if the peer closes before ``n`` bytes came, TimeoutError if they do not come in
     time, ValueError for a non-blocking socket, and what ``Pool.view`` raises. What had come by then
-    is lost, and so is the place in the stream: close the socket.
+    is lost, and so is the place in the stream: close the socket. No other thread should use it
+    meanwhile: it is the socket's own timeout that is shortened.
     """
     timeout = sock.gettimeout()
     if timeout == 0:
@@ -36,17 +38,24 @@ def recv_exactly(sock: socket.socket, n: int, pool: bytepool.Pool) -> memoryview
     try:
         while filled < len(view):
             if deadline is not None:
-                # 0 would make the socket non-blocking; the least there is lets it look once more.
-                sock.settimeout(max(deadline - time.monotonic(), 1e-6))
+                left = deadline - time.monotonic()
+                if left <= 0 and filled:
+                    raise TimeoutError
+                # 0 would make the socket non-blocking; the least there is lets it look.
+                sock.settimeout(max(left, 1e-6))
             received = sock.recv_into(view[filled:])
             if received == 0:
                 raise EOFError(f"the peer closed after {filled} of {n} bytes")
             filled += received
-    except TimeoutError:
-        raise TimeoutError(f"{filled} of {n} bytes came within {timeout} seconds") from None
+    except BaseException as error:
+        del view  # errors live long
+        if isinstance(error, TimeoutError):
+            raise TimeoutError(f"{filled} of {n} bytes came within {timeout} seconds") from None
+        raise
     finally:
         if deadline is not None:
-            sock.settimeout(timeout)
+            with contextlib.suppress(OSError):  # closed meanwhile
+                sock.settimeout(timeout)
     return view
 
 

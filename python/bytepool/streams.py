@@ -16,7 +16,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from bytepool._stream_reader import LIMIT, StreamReader, scratch
+from bytepool._stream_reader import LIMIT, StreamReader, copy_error, scratch
 
 if TYPE_CHECKING:
     import bytepool
@@ -116,6 +116,7 @@ class _StreamProtocol(asyncio.StreamReaderProtocol):
 
     if TYPE_CHECKING:
         _loop: asyncio.AbstractEventLoop
+        _task: asyncio.Task[None] | None
 
         @property
         def _stream_reader(self) -> StreamReader | None: ...
@@ -124,11 +125,34 @@ class _StreamProtocol(asyncio.StreamReaderProtocol):
     # was renamed in CPython 3.13.
     def _replace_transport(self, transport: asyncio.Transport) -> None:
         super()._replace_transport(transport)  # type: ignore[misc]
-        transport.set_protocol(_BufferedStreamProtocol(self))
+        transport.set_protocol(_BufferedStreamProtocol(self, tls=True))
 
     def _replace_writer(self, writer: StreamWriter) -> None:
         super()._replace_writer(writer)  # type: ignore[misc]
-        writer.transport.set_protocol(_BufferedStreamProtocol(self))
+        writer.transport.set_protocol(_BufferedStreamProtocol(self, tls=True))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        if self._task is not None:
+            self._task.add_done_callback(self._forget)
+
+    def _forget(self, _task: asyncio.Task[None]) -> None:
+        """Hold no error of the handler's, whose traceback holds the handler's messages and this."""
+        self._task = None
+
+    # For the same reason, what is raised is not what futures keep.
+
+    async def _drain_helper(self) -> None:
+        try:
+            await super()._drain_helper()  # type: ignore[misc]
+        except Exception as error:
+            raise copy_error(error) from None
+
+    async def _get_close_waiter(self, stream: StreamWriter) -> None:
+        try:
+            await super()._get_close_waiter(stream)  # type: ignore[misc]
+        except Exception as error:
+            raise copy_error(error) from None
 
 
 class _BufferedStreamProtocol(asyncio.BufferedProtocol):
@@ -137,12 +161,14 @@ class _BufferedStreamProtocol(asyncio.BufferedProtocol):
     It must not inherit from asyncio.Protocol: uvloop would not take it for a buffered one.
     """
 
-    __slots__ = ("inner",)
+    __slots__ = ("inner", "tls")
 
-    def __init__(self, inner: _StreamProtocol) -> None:
+    def __init__(self, inner: _StreamProtocol, *, tls: bool = False) -> None:
         self.inner = inner
+        self.tls = tls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.tls = transport.get_extra_info("sslcontext") is not None
         self.inner.connection_made(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -157,9 +183,13 @@ class _BufferedStreamProtocol(asyncio.BufferedProtocol):
     def eof_received(self) -> bool | None:
         return self.inner.eof_received()
 
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
+    def get_buffer(self, sizehint: int) -> memoryview:
         reader = self.inner._stream_reader
-        return scratch(self.inner._loop) if reader is None else reader._get_buffer()
+        if reader is None:
+            return scratch(self.inner._loop)
+        # With TLS the hint says how much there is to decrypt. All of it must be read at once:
+        # when the peer has closed, asyncio and uvloop fill one more buffer, and drop what is left.
+        return reader._get_buffer(sizehint if self.tls else 0)
 
     def buffer_updated(self, nbytes: int) -> None:
         reader = self.inner._stream_reader

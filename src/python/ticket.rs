@@ -5,6 +5,7 @@ use pyo3::exceptions::PyKeyboardInterrupt;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyMemoryView;
 
 use super::allocator::Allocator;
 use super::core::Core;
@@ -41,13 +42,15 @@ impl Ticket {
     /// An allocator that holds the bytes. Raises PoolExhaustedError as long as they are not there, and
     /// PoolClosedError if the pool was closed, or they were taken already.
     fn take(&self, py: Python<'_>) -> PyResult<Py<Allocator>> {
-        let pool = self.pool.bind(py);
-        let note = || Tracker::note(pool, self.n, true);
-        let core = pool.get().share(py);
-        match Lease::create_in_turn(py, core, self.n, note, &self.place.turn) {
-            Some(lease) => Allocator::holding(pool.clone(), lease?),
-            None => Err(pool.get().core().exhausted(self.n).into()),
-        }
+        Allocator::holding(self.pool.bind(py).clone(), self.lease(py, true)?)
+    }
+
+    /// The same as a memoryview, without a handle.
+    fn view(&self, py: Python<'_>) -> PyResult<Py<PyMemoryView>> {
+        let lease = self.lease(py, false)?;
+        let view = Lease::view(&lease)?;
+        Lease::hand_out(&lease);
+        Ok(view)
     }
 
     /// Leaves the queue.
@@ -67,6 +70,18 @@ impl Ticket {
         _traceback: &Bound<'_, PyAny>,
     ) {
         self.place.leave();
+    }
+}
+
+impl Ticket {
+    fn lease<'py>(&self, py: Python<'py>, handle: bool) -> PyResult<Bound<'py, Lease>> {
+        let pool = self.pool.bind(py);
+        let note = || Tracker::note(pool, self.n, handle);
+        let core = pool.get().share(py);
+        match Lease::create_in_turn(py, core, self.n, note, &self.place.turn) {
+            Some(lease) => lease,
+            None => Err(pool.get().core().exhausted(self.n).into()),
+        }
     }
 }
 
