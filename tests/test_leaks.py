@@ -1,16 +1,17 @@
 """A million of each public call leave nothing behind, whether they succeed or raise.
 
 Not a block of CPython's, counted exactly, nor a byte of the C library's allocator beyond what it
-and the interpreter keep for themselves, nor a buffer of the pool's. In ``make test`` it is fewer.
+and the interpreter keep for themselves, nor a mapping, nor a buffer of the pool's. In ``make test`` it is fewer.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import gc
+import socket
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,10 +23,13 @@ from bytepool.prometheus import PoolCollector
 from bytepool.tracking import everything
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Coroutine, Iterator
 
 TIMES = at_length(2_000, 1_000_000)
-SLOW = {"pool.stats", "stats.as_dict", "prometheus", "streams", "tracked"}  # a tenth as often
+# A tenth as often.
+SLOW = {"pool.stats", "stats.as_dict", "prometheus", "tracked", "holders", "async, served"}
+SLOW |= {"async, cancelled", "readview", "readview, cancelled", "readview, too early", "readinto"}
+SLOW |= {"pool.view, a mapping", "read_file"}
 SLACK = 80  # blocks, whatever the number of calls: caches of the interpreter
 
 
@@ -39,6 +43,12 @@ class Mallinfo(ctypes.Structure):
         ("uordblks", ctypes.c_size_t),
         ("after", ctypes.c_size_t * 2),
     )
+
+
+def mapped() -> int:
+    """How many mappings the process has: large buffers are mappings of their own."""
+    with Path("/proc/self/maps").open("rb") as maps:
+        return sum(1 for _ in maps)
 
 
 def malloced() -> int:
@@ -57,6 +67,9 @@ class Hostile:
 POOL = Pool(64, 4096, 4, name="leaks")
 TRACKED = Pool(64, 4096, 4, track="all")
 BUDGET = Pool(64, 4096, 4, max_bytes=4096)
+LARGE = Pool(max_buffers=0)
+POISONED = Pool(64, 4096, 0, poison=True)
+ZEROED = Pool(64, 4096, 4, zero="release")
 CLOSED = Pool()
 CLOSED.close()
 ALLOC = POOL.allocator()
@@ -116,14 +129,76 @@ def ticket() -> None:
         place.take()
 
 
-def reads() -> None:
-    reader = streams.StreamReader(pool=POOL, loop=LOOP)
+def holders() -> None:
+    kept = [TRACKED.view(100)]
+    (found,) = TRACKED.outstanding()
+    assert found.holders()
+    kept.clear()
+
+
+async def served() -> None:
+    held = BUDGET.allocate(4096)
+    task = asyncio.ensure_future(BUDGET.allocate_async(100))
+    await asyncio.sleep(0)
+    held.release()
+    (await task).release()
+
+
+async def waits(cancel: bool) -> None:
+    """For memory, and then for bytes; and then it is cancelled, or the stream is over."""
+    reader = streams.StreamReader(pool=BUDGET)
+    held = BUDGET.allocate(4096)
+    task = asyncio.ensure_future(reader.readview(100))
+    await asyncio.sleep(0)
+    held.release()
+    await asyncio.sleep(0)
+    reader.feed_data(b"only")
+    if cancel:
+        task.cancel()
+    else:
+        reader.feed_eof()
+    await asyncio.wait([task])
+    assert cancel == task.cancelled()
+    assert cancel or len(task.exception().partial) == 4  # type: ignore[union-attr]
+
+
+async def cancelled() -> None:
+    with BUDGET.allocate(4096):
+        task = asyncio.ensure_future(BUDGET.allocate_async(100))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def read(into: bytearray | None = None) -> None:
+    reader = streams.StreamReader(pool=POOL)
+    read = reader.readview(10) if into is None else reader.readinto(into)
+    task = asyncio.ensure_future(read)
+    await asyncio.sleep(0)
     reader.feed_data(b"0123456789")
-    reader.feed_eof()
-    LOOP.run_until_complete(reader.readview(10))
+    await task
+
+
+def receive(n: int) -> None:
+    RIGHT.sendall(b"0123456789")
+    blocking.recv_exactly(LEFT, n, POOL)
+
+
+def receive_too_little() -> None:
+    try:
+        receive(11)
+    except TimeoutError:
+        return
+    raise AssertionError
+
+
+def on_loop(work: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    return lambda: LOOP.run_until_complete(work())
 
 
 LOOP = asyncio.new_event_loop()
+LEFT, RIGHT = socket.socketpair()
+LEFT.settimeout(1e-6)
 
 CALLS: dict[str, Callable[[], Any]] = {
     "Pool": lambda: Pool(64, 128, 2),
@@ -150,7 +225,15 @@ CALLS: dict[str, Callable[[], Any]] = {
     "tracked": tracked,
     "outstanding": TRACKED.outstanding,
     "prometheus": lambda: generate_latest(REGISTRY),
-    "streams": reads,
+    "holders": holders,
+    "async, served": on_loop(served),
+    "readview": on_loop(read),
+    "readinto": on_loop(lambda: read(bytearray(10))),
+    "recv_exactly": lambda: receive(10),
+    "read_file": lambda: blocking.read_file(__file__, POOL),
+    "pool.view, a mapping": lambda: LARGE.view(1 << 20),
+    "pool.view, with poison": lambda: POISONED.view(100),
+    "pool.view, zeroed": lambda: ZEROED.view(100),
     # What raises.
     "allocated already": lambda: HELD.allocate(1),
     "returned already": ALLOC.release,
@@ -170,7 +253,11 @@ CALLS: dict[str, Callable[[], Any]] = {
     "not its turn yet": ticket,
     "pickled": lambda: POOL.__reduce__(),
     "the exporter made by hand": lambda: type(POOL.view(1).obj)(),
-    "blocking": lambda: blocking.recv_exactly(None, 10, POOL),  # type: ignore[arg-type]
+    "async, cancelled": on_loop(cancelled),
+    "readview, cancelled": on_loop(lambda: waits(cancel=True)),
+    "readview, too early": on_loop(lambda: waits(cancel=False)),
+    "recv_exactly, too early": receive_too_little,
+    "no file": lambda: blocking.read_file("nowhere", POOL),
 }
 
 
@@ -184,16 +271,25 @@ def _nothing_else() -> Iterator[None]:
 
 def call(work: Callable[[], Any], times: int) -> None:
     for _ in range(times):
-        with contextlib.suppress(Exception):
+        try:
             work()
+        except AssertionError:
+            raise
+        except Exception:
+            pass
 
 
-def growth(work: Callable[[], Any], times: int) -> tuple[int, int, int]:
-    before = sys.getallocatedblocks(), malloced(), POOL.stats().outstanding
+def growth(work: Callable[[], Any], times: int) -> tuple[int, int, int, int]:
+    def now() -> tuple[int, int, int, int]:
+        pools = (POOL, TRACKED, BUDGET, LARGE, POISONED, ZEROED)
+        out = sum(pool.stats().outstanding for pool in pools)
+        return sys.getallocatedblocks(), malloced(), mapped(), out
+
+    before = now()
     call(work, times)
     gc.collect()
-    after = sys.getallocatedblocks(), malloced(), POOL.stats().outstanding
-    return after[0] - before[0], after[1] - before[1], after[2] - before[2]
+    blocks, malloced_bytes, mappings, out = (b - a for a, b in zip(before, now(), strict=True))
+    return blocks, malloced_bytes, mappings, out
 
 
 @pytest.mark.timeout(3600)
@@ -202,11 +298,14 @@ def test_a_call_leaves_nothing_behind(name: str) -> None:
     work = CALLS[name]
     call(work, 300)
     for _again in range(3):  # what leaks does so each time, what fills up and is cleared does not
-        blocks, malloced_bytes, out = growth(work, TIMES // 10 if name in SLOW else TIMES)
+        blocks, malloced_bytes, mappings, out = growth(work, TIMES // 10 if name in SLOW else TIMES)
         assert out == 0, "buffers that are out"
-        if blocks <= SLACK and malloced_bytes <= SLACK * 1024:
+        if blocks <= SLACK and malloced_bytes <= SLACK * 1024 and mappings <= SLACK:
             return
-    pytest.fail(f"{blocks} blocks of CPython's, {malloced_bytes} bytes of the C library's")
+    pytest.fail(
+        f"{blocks} blocks of CPython's, {malloced_bytes} bytes of the C library's, "
+        f"{mappings} mappings"
+    )
 
 
 def test_this_would_catch_a_leak_of_one_block_in_ten_calls() -> None:

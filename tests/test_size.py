@@ -145,10 +145,10 @@ def test_with_no_memory_left_at_all_it_is_an_error_and_never_an_abort(pool: str,
             try:
                 held[count] = pool.{call}(32)
                 count += 1
-            except MemoryError:
+            except MemoryError:  # the pool's, or for want of the next number to count with
                 refused += 1
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
-        assert pool.stats().outstanding == count
+        assert pool.stats().outstanding == sum(one is not None for one in held) >= count
         held.clear()
         assert pool.stats().outstanding == 0
         print("survived")
