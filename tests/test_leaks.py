@@ -1,7 +1,8 @@
 """A million of each public call leave nothing behind, whether they succeed or raise.
 
 Not a block of CPython's, counted exactly, nor a byte of the C library's allocator beyond what it
-and the interpreter keep for themselves, nor a mapping, nor a buffer of the pool's. In ``make test`` it is fewer.
+and the interpreter keep for themselves, nor a mapping, nor a buffer of the pool's. In ``make test``
+it is fewer.
 """
 
 from __future__ import annotations
@@ -259,6 +260,14 @@ CALLS: dict[str, Callable[[], Any]] = {
     "recv_exactly, too early": receive_too_little,
     "no file": lambda: blocking.read_file("nowhere", POOL),
 }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _closed_at_the_end() -> Iterator[None]:
+    yield
+    LOOP.close()
+    LEFT.close()
+    RIGHT.close()
 
 
 @pytest.fixture(autouse=True)

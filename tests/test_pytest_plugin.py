@@ -49,3 +49,21 @@ def test_a_test_that_leaves_buffers_out_fails_and_says_where_they_came_from(
             "*kept.append(pool.view(12345))*",
         ]
     )
+
+
+def test_a_test_that_fails_is_not_blamed_for_what_its_traceback_holds(
+    pytester: pytest.Pytester,
+) -> None:
+    pytester.makepyfile(
+        """
+        from bytepool import Pool
+
+        def test_fails(bytepool):
+            view = Pool().view(100)
+            assert len(view) == 99
+
+        def test_is_looked_at_again(bytepool):
+            pass
+        """
+    )
+    pytester.runpytest_subprocess("-W", "ignore").assert_outcomes(failed=1, passed=1)

@@ -14,23 +14,38 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
 __all__ = ["bytepool"]
 
+_failed = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note that a test has failed."""
+    report = yield
+    item.stash[_failed] = call.when == "call" and report.failed
+    return report
+
 
 @pytest.fixture
-def bytepool(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def bytepool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fail the test if it leaves buffers out, and say which lines allocated them.
 
     Pools that are made during the test are tracked (``track="all"``) unless they say otherwise;
-    of older ones it sees what they track.
+    of older ones it sees what they track. Of a test that has failed it says nothing more: the
+    traceback holds what its functions held.
     """
     from bytepool import tracking
 
     monkeypatch.setenv("BYTEPOOL_TRACK", "all")
     before = set(tracking.everything())
     yield
+    if request.node.stash.get(_failed, False):
+        return
     gc.collect()  # what is in a cycle is not left out for good
     left = [tracked for tracked in tracking.everything() if tracked not in before]
     if left:
