@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from bytepool._bytepool import FREE_THREADED, PoolExhaustedError, Ticket
 from bytepool._free_threading import free_what_others_made
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import SupportsIndex, TypeVar
+    from typing import SupportsIndex
 
     from bytepool._bytepool import Allocator, Pool
 
-    Taken = TypeVar("Taken")
+_Taken = TypeVar("_Taken")
 
 
 async def allocate_async(pool: Pool, n: SupportsIndex) -> Allocator:
@@ -37,8 +37,8 @@ async def view_async(pool: Pool, n: SupportsIndex, granted: asyncio.Future[None]
 
 
 async def _wait(
-    pool: Pool, n: SupportsIndex, take: Callable[[Ticket], Taken], granted: asyncio.Future[None]
-) -> Taken:
+    pool: Pool, n: SupportsIndex, take: Callable[[Ticket], _Taken], granted: asyncio.Future[None]
+) -> _Taken:
     loop = granted.get_loop()
 
     def wake() -> None:
