@@ -223,11 +223,11 @@ class StreamReader(asyncio.StreamReader):
     @property
     def _exception(self) -> Exception | None:
         """Why the connection is broken: one to raise, a new one for each who asks."""
-        return self._broken and copy_error(self._broken)
+        return None if self._broken is None else copy_error(self._broken)
 
     @_exception.setter
     def _exception(self, exc: Exception | None) -> None:
-        self._broken = exc and copy_error(exc)
+        self._broken = None if exc is None else copy_error(exc)
 
     def set_exception(self, exc: Exception) -> None:
         """Note that the connection is broken."""
