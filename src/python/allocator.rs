@@ -2,12 +2,12 @@
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyMemoryView;
+use pyo3::types::{PyMemoryView, PyString};
 
 use super::lease::{Lease, disown};
 use super::pool::Pool;
 use super::size::{Size, Timeout};
-use super::{BytesAlreadyAllocatedError, BytesAlreadyReturnedError};
+use super::{BytesAlreadyAllocatedError, BytesAlreadyReturnedError, exception, string};
 use crate::sync::Mutex;
 
 /// A handle on bytes of a pool, from ``pool.allocator()`` or ``pool.allocate(n)``.
@@ -160,18 +160,19 @@ impl Allocator {
         }
     }
 
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+    fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         let held = self.lease.lock().as_ref().map(|lease| lease.get().size());
         let pool = self.pool.get().describe(py)?;
-        Ok(match held {
+        let described = match held {
             Some(size) => format!("<Allocator holding {size} bytes of {pool}>"),
             None => format!("<Allocator holding nothing of {pool}>"),
-        })
+        };
+        string(py, described)
     }
 
     /// Raises TypeError: an allocator cannot be pickled or copied.
     fn __reduce__(&self) -> PyResult<()> {
-        Err(PyTypeError::new_err(
+        Err(exception::<PyTypeError>(
             "cannot pickle or copy an Allocator: its bytes can have only one handle; \
              copy them with bytes(alloc.bytes())",
         ))
@@ -180,14 +181,14 @@ impl Allocator {
 
 #[cold]
 fn already_allocated(size: usize) -> PyErr {
-    BytesAlreadyAllocatedError::new_err(format!(
+    exception::<BytesAlreadyAllocatedError>(format!(
         "allocate() called while this allocator holds {size} bytes; release() them first"
     ))
 }
 
 #[cold]
 fn already_returned(method: &str) -> PyErr {
-    BytesAlreadyReturnedError::new_err(format!(
+    exception::<BytesAlreadyReturnedError>(format!(
         "{method}() called while this allocator holds no bytes; allocate() some first"
     ))
 }

@@ -3,6 +3,7 @@
 use std::mem;
 use std::time::Duration;
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyAny, PyWeakrefMethods, PyWeakrefReference};
@@ -75,9 +76,11 @@ impl Collector {
 
 /// Has the garbage collector call it, unless it does already.
 fn list(collector: &Bound<'_, Collector>) -> PyResult<()> {
-    let callbacks = collector.py().import("gc")?.getattr("callbacks")?;
+    let py = collector.py();
+    let gc = py.import(intern!(py, "gc"))?;
+    let callbacks = gc.getattr(intern!(py, "callbacks"))?;
     if !callbacks.contains(collector)? {
-        callbacks.call_method1("append", (collector,))?;
+        callbacks.call_method1(intern!(py, "append"), (collector,))?;
     }
     Ok(())
 }

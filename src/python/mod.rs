@@ -13,9 +13,11 @@ mod stats;
 mod ticket;
 mod tracker;
 
+use pyo3::PyTypeInfo;
 use pyo3::create_exception;
 use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 
 use crate::error::Error;
 
@@ -80,16 +82,30 @@ impl From<Error> for PyErr {
         match error {
             Error::MinSizeAboveMaxSize { .. }
             | Error::MaxSizeTooLarge { .. }
-            | Error::Steps { .. } => PyValueError::new_err(message),
-            Error::TooLarge { .. } => PyOverflowError::new_err(message),
-            Error::OutOfMemory { .. } => PyMemoryError::new_err(message),
+            | Error::Steps { .. } => exception::<PyValueError>(message),
+            Error::TooLarge { .. } => exception::<PyOverflowError>(message),
+            Error::OutOfMemory { .. } => exception::<PyMemoryError>(message),
             Error::Exhausted { .. } | Error::AboveBudget { .. } => {
-                PoolExhaustedError::new_err(message)
+                exception::<PoolExhaustedError>(message)
             }
-            Error::Closed { .. } => PoolClosedError::new_err(message),
-            Error::Overwritten { .. } => BytesOverwrittenError::new_err(message),
+            Error::Closed { .. } => exception::<PoolClosedError>(message),
+            Error::Overwritten { .. } => exception::<BytesOverwrittenError>(message),
         }
     }
+}
+
+/// An exception, made here and now. PyO3 would make it later, where it aborts for want of memory.
+#[cold]
+fn exception<E: PyTypeInfo>(message: impl AsRef<str>) -> PyErr {
+    Python::attach(|py| {
+        let made = string(py, message).and_then(|text| py.get_type::<E>().call1((text,)));
+        made.map_or_else(|error| error, PyErr::from_value)
+    })
+}
+
+/// Python's string. Where PyO3 makes one itself, it panics for want of memory.
+fn string(py: Python<'_>, text: impl AsRef<str>) -> PyResult<Bound<'_, PyString>> {
+    PyString::from_bytes(py, text.as_ref().as_bytes())
 }
 
 /// The compiled half of bytepool. Import its names from ``bytepool``.

@@ -17,6 +17,7 @@ use super::size::{
 };
 use super::stats;
 use super::tracker::{Level, Tracker, level, optional_level};
+use super::{exception, string};
 use crate::config::{Config, Zero};
 use crate::error::Error;
 use crate::pool;
@@ -169,10 +170,7 @@ impl Pool {
     /// As it was made, without what is as always.
     pub(super) fn describe(&self, py: Python<'_>) -> PyResult<String> {
         let config = self.core.config();
-        let name = self
-            .name
-            .as_ref()
-            .map(|name| PyString::new(py, name).repr());
+        let name = self.name.as_ref().map(|name| string(py, name)?.repr());
         let name = name.transpose()?;
         if config.is_null() {
             return Ok(match name {
@@ -270,7 +268,7 @@ impl Pool {
             Some(value) if value == "null" => pool::Pool::null_for(&config),
             // A typo that went unnoticed would acquit the pool of a bug it was never tried for.
             Some(value) => {
-                return Err(PyValueError::new_err(format!(
+                return Err(exception::<PyValueError>(format!(
                     "the environment variable {SWITCH} must be 'null' or not set, not {value:?}"
                 )));
             }
@@ -493,13 +491,13 @@ impl Pool {
         zero_name(self.core.config().zero)
     }
 
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        self.describe(py)
+    fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        string(py, self.describe(py)?)
     }
 
     /// Raises TypeError: a pool cannot be pickled or copied.
     fn __reduce__(&self) -> PyResult<()> {
-        Err(PyTypeError::new_err(
+        Err(exception::<PyTypeError>(
             "cannot pickle or copy a Pool: its memory is this process's alone; make another one",
         ))
     }
@@ -523,7 +521,7 @@ fn zero(object: &Bound<'_, PyAny>) -> PyResult<Zero> {
     let name = name.to_string_lossy();
     let found = ZERO_NAMES.iter().find(|(known, _)| *known == name);
     found.map(|(_, zero)| *zero).ok_or_else(|| {
-        PyValueError::new_err(format!(
+        exception::<PyValueError>(format!(
             "zero must be 'never', 'release' or 'allocate', not {name:?}"
         ))
     })

@@ -8,6 +8,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyInt;
 use pyo3::{Borrowed, intern};
 
+use super::exception;
+
 /// How many bytes are asked for: anything with `__index__`, from 0 to `sys.maxsize`.
 pub(super) struct Size(pub(super) usize);
 
@@ -18,7 +20,7 @@ impl FromPyObject<'_, '_> for Size {
         match read(&object)? {
             Number::Fits(n) => Ok(Self(n)),
             Number::Negative(n) => Err(negative("n", &n)),
-            Number::TooLarge(n) => Err(PyOverflowError::new_err(format!(
+            Number::TooLarge(n) => Err(exception::<PyOverflowError>(format!(
                 "n ({n}) is more bytes than one buffer can have on this platform ({})",
                 isize::MAX
             ))),
@@ -40,7 +42,7 @@ fn config_size(name: &str, object: &Bound<'_, PyAny>) -> PyResult<usize> {
     match read(object)? {
         Number::Fits(n) => Ok(n),
         Number::Negative(n) => Err(negative(name, &n)),
-        Number::TooLarge(n) => Err(PyValueError::new_err(format!(
+        Number::TooLarge(n) => Err(exception::<PyValueError>(format!(
             "{name} ({n}) must be below 2^40 bytes"
         ))),
     }
@@ -60,7 +62,7 @@ fn count(name: &str, object: &Bound<'_, PyAny>) -> PyResult<usize> {
     match read(object)? {
         Number::Fits(n) => Ok(n),
         Number::Negative(n) => Err(negative(name, &n)),
-        Number::TooLarge(n) => Err(PyOverflowError::new_err(format!(
+        Number::TooLarge(n) => Err(exception::<PyOverflowError>(format!(
             "{name} ({n}) is more than this platform can count ({})",
             isize::MAX
         ))),
@@ -93,7 +95,7 @@ fn bytes(name: &str, object: &Bound<'_, PyAny>) -> PyResult<usize> {
     match read(object)? {
         Number::Fits(n) => Ok(n),
         Number::Negative(n) => Err(negative(name, &n)),
-        Number::TooLarge(n) => Err(PyOverflowError::new_err(format!(
+        Number::TooLarge(n) => Err(exception::<PyOverflowError>(format!(
             "{name} ({n}) is more bytes than this platform can address ({})",
             isize::MAX
         ))),
@@ -108,7 +110,7 @@ pub(super) fn idle_timeout(object: &Bound<'_, PyAny>) -> PyResult<Option<Duratio
     let seconds: f64 = object.extract()?;
     let timeout = Duration::try_from_secs_f64(seconds);
     timeout.map(Some).map_err(|_| {
-        PyValueError::new_err(format!(
+        exception::<PyValueError>(format!(
             "idle_timeout must be a finite number of seconds, 0 or more and below 2^64, or None for ever, not {seconds}"
         ))
     })
@@ -133,7 +135,7 @@ impl FromPyObject<'_, '_> for Timeout {
         if seconds >= 0.0 {
             return Ok(Self(seconds));
         }
-        Err(PyValueError::new_err(format!(
+        Err(exception::<PyValueError>(format!(
             "timeout must be a number of seconds, 0 or more, or None, not {seconds}"
         )))
     }
@@ -180,5 +182,5 @@ fn beyond_a_word(object: &Bound<'_, PyAny>) -> Option<Number> {
 
 #[cold]
 fn negative(name: &str, n: &dyn fmt::Display) -> PyErr {
-    PyValueError::new_err(format!("{name} must be 0 or more, not {n}"))
+    exception::<PyValueError>(format!("{name} must be 0 or more, not {n}"))
 }

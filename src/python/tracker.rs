@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyList, PyString};
 
+use super::exception;
 use super::note::{Note, Registry};
 use super::pool::Pool;
 use crate::sync::{AtomicU8, AtomicU32, Ordering};
@@ -48,7 +49,7 @@ pub(super) fn level(object: &Bound<'_, PyAny>) -> PyResult<Level> {
     let name = object.cast::<PyString>()?;
     let name = name.to_string_lossy();
     Level::named(&name).ok_or_else(|| {
-        PyValueError::new_err(format!(
+        exception::<PyValueError>(format!(
             "track must be 'off', 'sampled' or 'all', not {name:?}"
         ))
     })
@@ -76,7 +77,7 @@ impl Tracker {
             (None, None) => Level::Off,
             (None, Some(value)) if value.is_empty() => Level::Off,
             (None, Some(value)) => value.to_str().and_then(Level::named).ok_or_else(|| {
-                PyValueError::new_err(format!(
+                exception::<PyValueError>(format!(
                     "the environment variable {SWITCH} must be 'off', 'sampled', 'all' or not set, \
                      not {value:?}"
                 ))
