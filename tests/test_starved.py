@@ -180,7 +180,7 @@ CALLS = [
 refused = 0
 for work in CALLS:
     for n in range(-1, 40):
-        if n >= 0:  # not the first time: some names are made once in a process, and must be had then
+        if n >= 0:  # not the first time: some names are made once in a process, and then must be
             _testcapi.set_nomemory(n, n + 1)
         try:
             work()
