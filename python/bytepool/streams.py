@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 from bytepool._stream_reader import LIMIT, StreamReader, copy_error, scratch
 
 if TYPE_CHECKING:
+    from collections import deque
+
     import bytepool
 
 __all__ = [
@@ -115,7 +117,11 @@ class _StreamProtocol(asyncio.StreamReaderProtocol):
     """asyncio's own protocol does all but receive: flow control, closing, callbacks."""
 
     if TYPE_CHECKING:
+        _closed: asyncio.Future[None]
+        _connection_lost: bool
+        _drain_waiters: deque[asyncio.Future[None]]
         _loop: asyncio.AbstractEventLoop
+        _paused: bool
         _task: asyncio.Task[None] | None
 
         @property
@@ -142,17 +148,30 @@ class _StreamProtocol(asyncio.StreamReaderProtocol):
 
     # For the same reason, what is raised is not what futures keep.
 
-    async def _drain_helper(self) -> None:
-        try:
-            await super()._drain_helper()  # type: ignore[misc]
-        except Exception as error:
-            raise copy_error(error) from None
+    def connection_lost(self, exc: Exception | None) -> None:
+        for waiter in self._drain_waiters:
+            if exc is not None and not waiter.done():
+                waiter.set_exception(copy_error(exc))
+        super().connection_lost(exc)
 
-    async def _get_close_waiter(self, stream: StreamWriter) -> None:
+    async def _drain_helper(self) -> None:
+        if self._connection_lost:
+            raise ConnectionResetError("Connection lost")
+        if not self._paused:
+            return
+        waiter = self._loop.create_future()
+        self._drain_waiters.append(waiter)
         try:
-            await super()._get_close_waiter(stream)  # type: ignore[misc]
-        except Exception as error:
-            raise copy_error(error) from None
+            await waiter
+        finally:
+            self._drain_waiters.remove(waiter)
+            del waiter
+
+    async def _get_close_waiter(self, _stream: StreamWriter) -> None:
+        await asyncio.wait([self._closed])
+        error = None if self._closed.cancelled() else self._closed.exception()
+        if isinstance(error, Exception):
+            raise copy_error(error)
 
 
 class _BufferedStreamProtocol(asyncio.BufferedProtocol):
