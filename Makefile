@@ -61,11 +61,11 @@ forks: build ## a thousand forks in the middle of what other threads do, and all
 
 .PHONY: memcheck
 memcheck: build ## valgrind over the Rust tests and a broad part of the Python ones
-	$(BIN)/python tests/memcheck.py
+	$(BIN)/python scripts/memcheck.py
 
 .PHONY: test-freethreaded
 test-freethreaded: build ## the Python tests on a CPython without a GIL, which is built if there is none
-	FREETHREADED=$(FREETHREADED) bash tests/freethreaded.sh
+	FREETHREADED=$(FREETHREADED) bash scripts/freethreaded.sh
 
 .PHONY: test-debug
 test-debug: build ## the Python tests with CPython's own checks of memory and of usage
@@ -134,11 +134,11 @@ bench-memory: build ## what a process keeps: after a burst, and under a mixed lo
 
 .PHONY: soak
 soak: build ## ten minutes of bursts and quiet times, all memory held against its bounds, and a picture
-	$(BIN)/python tests/soak.py --picture docs/memory/soak.svg
+	$(BIN)/python scripts/soak.py --picture docs/memory/soak.svg
 
 .PHONY: coverage
 coverage: build ## which lines of the package and of the crate no test reaches
-	bash tests/coverage.sh
+	bash scripts/coverage.sh
 
 .PHONY: wheel
 wheel: build ## an abi3 wheel for CPython 3.11 and newer, in target/wheels
@@ -149,7 +149,7 @@ VERSIONS ?= 3.11 3.12 3.13
 
 .PHONY: test-wheel
 test-wheel: wheel ## the Python tests against the installed wheel on CPython 3.11, 3.12 and 3.13
-	bash tests/wheel.sh $(VERSIONS)
+	bash scripts/wheel.sh $(VERSIONS)
 
 .PHONY: build
 build: .venv/installed ## the extension, into .venv

@@ -11,7 +11,7 @@ import random
 from typing import Any
 
 import bytepool
-from bytepool._stream_reader import LIMIT
+from bytepool.streams._reader import LIMIT
 from fuzz.reader import Reader
 from fuzz.sides import LOOP, GreedyTransport, Ours, Theirs, Transport, answer
 

@@ -67,12 +67,10 @@ mod budget;
 mod buffer;
 mod config;
 mod error;
-mod idle;
+mod evict;
 mod pool;
 #[cfg(feature = "python")]
 mod python;
-mod queue;
-mod shelf;
 mod size_class;
 mod stats;
 mod storage;

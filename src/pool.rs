@@ -7,7 +7,7 @@ use crate::budget::Budget;
 use crate::buffer::Buffer;
 use crate::config::{Config, Zero};
 use crate::error::Error;
-use crate::idle::Interval;
+use crate::evict::Interval;
 use crate::size_class::SizeClasses;
 use crate::stats::{Counter, Gauge, Reason, Stats, Transient};
 use crate::storage::Storage;

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from helpers import run_python
 
-from bytepool import Allocator, Pool, PoolClosedError, PoolExhaustedError, _waiting
+from bytepool import Allocator, Pool, PoolClosedError, PoolExhaustedError, _budget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -510,7 +510,7 @@ def test_a_thread_may_release_what_a_task_waits_for_and_the_other_way_round() ->
 
 
 def test_a_task_gets_the_views_that_a_thread_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_waiting, "FREE_THREADED", True)  # what it does there works everywhere
+    monkeypatch.setattr(_budget, "FREE_THREADED", True)  # what it does there works everywhere
 
     async def main() -> None:
         pool = tight(1)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent / "memcheck.py"
+SCRIPT = Path(__file__).parent.parent / "scripts" / "memcheck.py"
 
 
 @pytest.mark.skipif(not shutil.which("valgrind"), reason="valgrind is not installed")

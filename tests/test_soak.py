@@ -6,13 +6,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+SCRIPT = Path(__file__).parent.parent / "scripts" / "soak.py"
+
 
 def test_memory_stays_in_bounds_under_bursts_and_goes_away_in_quiet_times(tmp_path: Path) -> None:
     picture = tmp_path / "soak.svg"
     done = subprocess.run(
         [
             *(sys.executable, "-X", "dev", "-W", "error"),
-            *(Path(__file__).with_name("soak.py"), "--seconds", "9", "--cycles", "3"),
+            *(
+                Path(__file__).parent.parent / "scripts" / "soak.py",
+                "--seconds",
+                "9",
+                "--cycles",
+                "3",
+            ),
             *("--picture", picture),
         ],
         capture_output=True,

@@ -25,7 +25,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bytepool
-from bytepool import Pool, _stream_reader, streams
+from bytepool import Pool, streams
+from bytepool.streams import _reader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -552,12 +553,12 @@ def test_idle_connections_hold_no_buffer(run: Any) -> None:
                 writer.write(b"hello")
             await asyncio.sleep(0.05)
             assert pool.stats().peak_outstanding == 0
-            shared = _stream_reader.scratch(asyncio.get_running_loop())
-            assert shared.nbytes == _stream_reader._MOST_AHEAD
+            shared = _reader.scratch(asyncio.get_running_loop())
+            assert shared.nbytes == _reader._MOST_AHEAD
 
     run(main())
     gc.collect()
-    assert len(_stream_reader._scratches) <= 1, "a loop's scratch goes with the loop"
+    assert len(_reader._scratches) <= 1, "a loop's scratch goes with the loop"
 
 
 @pytest.mark.parametrize("module", ["test_streams", "test_sslproto", "test_buffered_proto"])
@@ -773,7 +774,7 @@ def test_a_stream_that_could_not_keep_its_bytes_does_not_go_on_behind_them(
         task = asyncio.create_task(reader.readview(100))
         await asyncio.sleep(0)
         reader.feed_data(b"some")
-        monkeypatch.setattr(_stream_reader._Target, "take_back", fail)
+        monkeypatch.setattr(_reader._Target, "take_back", fail)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

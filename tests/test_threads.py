@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import bytepool
-from bytepool import Pool, _stream_reader, tracking
+from bytepool import Pool, tracking
+from bytepool.streams import _reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -287,11 +288,11 @@ def test_pools_made_at_the_same_time_have_one_callback(monkeypatch: pytest.Monke
         for _ in range(60):
             if index == 0:
                 gc.callbacks[:] = [nothing] * 20_000  # to look through, which takes a while
-                monkeypatch.setattr(_stream_reader, "_shared", {})
+                monkeypatch.setattr(_reader, "_shared", {})
                 made.clear()
             turn.wait()
             Pool(64, 64, 1)
-            made.append(_stream_reader._default_pool())
+            made.append(_reader._default_pool())
             turn.wait()
             if index == 0:
                 ours = [callback for callback in gc.callbacks if callback is not nothing]

@@ -4,9 +4,9 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyMemoryView, PyString};
 
+use super::args::{Size, Timeout};
 use super::lease::{Lease, disown};
 use super::pool::Pool;
-use super::size::{Size, Timeout};
 use super::{BytesAlreadyAllocatedError, BytesAlreadyReturnedError, exception, string};
 use crate::sync::Mutex;
 

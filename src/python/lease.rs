@@ -8,8 +8,8 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyMemoryView;
 
-use super::core::Core;
 use super::note::Note;
+use super::shared::Core;
 use crate::budget::Turn;
 use crate::buffer::Buffer;
 use crate::error::Error;

@@ -3,15 +3,15 @@
 //! In this folder `///` is for the Python reader: it becomes `help()`.
 
 mod allocator;
-mod collector;
-mod core;
+mod args;
+mod budget;
+mod decay;
 mod lease;
 mod note;
 mod pool;
-mod size;
+mod shared;
 mod stats;
-mod ticket;
-mod tracker;
+mod tracking;
 
 use pyo3::PyTypeInfo;
 use pyo3::create_exception;
@@ -116,8 +116,8 @@ mod _bytepool {
     #[pymodule_export]
     use super::{
         BytesAlreadyAllocatedError, BytesAlreadyReturnedError, BytesOverwrittenError, MisuseError,
-        PoolClosedError, PoolExhaustedError, allocator::Allocator, lease::Lease, note::Note,
-        pool::Pool, ticket::Ticket,
+        PoolClosedError, PoolExhaustedError, allocator::Allocator, budget::Ticket, lease::Lease,
+        note::Note, pool::Pool,
     };
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "Python's name for it")]

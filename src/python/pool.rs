@@ -9,19 +9,19 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyMemoryView, PyString};
 
 use super::allocator::Allocator;
-use super::core::Core;
-use super::lease::Lease;
-use super::size::{
+use super::args::{
     Size, Timeout, idle_timeout, keep_bytes, max_buffers, max_bytes, max_idle_bytes, max_size,
     min_size, steps,
 };
+use super::lease::Lease;
+use super::shared::Core;
 use super::stats;
-use super::tracker::{Level, Tracker, level, optional_level};
+use super::tracking::{Level, Tracker, level, optional_level};
 use super::{exception, string};
+use crate::budget::pool::Place;
 use crate::config::{Config, Zero};
 use crate::error::Error;
 use crate::pool;
-use crate::queue::Place;
 use crate::sync::Parker;
 
 /// Set to `null`, it turns every pool into a null pool.
@@ -333,7 +333,7 @@ impl Pool {
         slf: &Bound<'py, Self>,
         n: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let wait = WAIT_ASYNC.import(slf.py(), "bytepool._waiting", "allocate_async")?;
+        let wait = WAIT_ASYNC.import(slf.py(), "bytepool._budget", "allocate_async")?;
         wait.call1((slf, n))
     }
 

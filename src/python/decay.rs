@@ -8,8 +8,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyAny, PyWeakrefMethods, PyWeakrefReference};
 
-use super::core::CorePool;
-use crate::idle::Interval;
+use super::shared::CorePool;
+use crate::evict::Interval;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 
 static COLLECTOR: PyOnceLock<Py<Collector>> = PyOnceLock::new();

@@ -8,13 +8,13 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyMemoryView;
 
 use super::allocator::Allocator;
-use super::core::Core;
+use super::args::Size;
 use super::lease::Lease;
 use super::pool::Pool;
-use super::size::Size;
-use super::tracker::Tracker;
+use super::shared::Core;
+use super::tracking::Tracker;
 use crate::budget::Wake;
-use crate::queue::Place;
+use crate::budget::pool::Place;
 
 /// A place in the queue for ``n`` bytes of a pool's budget.
 ///

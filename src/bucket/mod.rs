@@ -8,9 +8,11 @@
 //! A shelf keeps an item only where it has *room*. The pool's budget grants room to its buckets, so
 //! that all of them together stay below its bounds, and each bucket deals out its own to its shelves.
 
+pub(crate) mod shard;
+
+use crate::bucket::shard::{Age, Batch, Shelf};
 use crate::budget::Budget;
 use crate::error::Error;
-use crate::shelf::{Age, Batch, Shelf};
 use crate::stats::{BucketStats, Reason};
 use crate::sync::{Mutex, MutexGuard, thread_index};
 

@@ -13,7 +13,7 @@ import weakref
 from typing import TYPE_CHECKING
 
 import bytepool
-from bytepool._waiting import view_async
+from bytepool._budget import view_async
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer

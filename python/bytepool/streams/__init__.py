@@ -16,7 +16,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from bytepool._stream_reader import LIMIT, StreamReader, copy_error, scratch
+from bytepool.streams._reader import LIMIT, StreamReader, copy_error, scratch
 
 if TYPE_CHECKING:
     from collections import deque

@@ -9,6 +9,8 @@
 //!   room is granted and none is left (the pool takes it all back), so nothing lies idle and every
 //!   request and every return has to come here: nobody overtakes, and nothing that comes home is missed.
 
+pub(crate) mod pool;
+
 use std::collections::VecDeque;
 use std::{fmt, mem, process};
 

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use crate::bucket::shard::Age;
 use crate::bucket::{Bucket, Evicted};
 use crate::error::Error;
 use crate::pool::Pool;
-use crate::shelf::Age;
 use crate::stats::Reason;
 use crate::storage::Storage;
 use crate::sync::{AtomicU64, Ordering};

@@ -5,7 +5,7 @@ use std::ops::Deref;
 
 use pyo3::prelude::*;
 
-use super::collector::Collector;
+use super::decay::Collector;
 use crate::pool::Pool;
 
 /// What a ``Pool`` shares with the memory that it lent: its buckets and counters.
