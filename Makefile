@@ -6,8 +6,8 @@ BIN := .venv/bin
 QUIET := $(if $(MAKE_TERMOUT),,--quiet)
 # Only the core, so that no Python is needed to link.
 CORE := cargo test --locked --no-default-features
-# Tests that do things often, instead of a few times.
-AT_LENGTH := BYTEPOOL_TEST_AT_LENGTH=1 $(BIN)/pytest -p no:cacheprovider
+# Tests that repeat their steps up to 10^8 times.
+LONG_TESTS := BYTEPOOL_TEST_LONG=1 $(BIN)/pytest -p no:cacheprovider
 # loom swaps every lock and atomic, so it gets a build of its own; link-time optimisation would only cost time.
 LOOM := RUSTFLAGS="--cfg loom" $(CORE) --release --config profile.release.lto=false \
 	--target-dir target/loom --test loom
@@ -49,15 +49,15 @@ prove: build ## the long proofs: random sequences by the ten thousand
 .PHONY: stress
 stress: build ## 10^8 operations on all cores without Python, and 10^8 calls of Python threads
 	STRESS_OPERATIONS=100000000 $(CORE) --release --test stress -- --nocapture
-	$(AT_LENGTH) tests/test_stress.py
+	$(LONG_TESTS) tests/test_stress.py
 
 .PHONY: leaks
 leaks: build ## a million of each public call, and nothing left behind
-	$(AT_LENGTH) tests/test_leaks.py
+	$(LONG_TESTS) tests/test_leaks.py
 
 .PHONY: forks
 forks: build ## a thousand forks in the middle of what other threads do, and all else in a process's life
-	$(AT_LENGTH) tests/test_process.py
+	$(LONG_TESTS) tests/test_process.py
 
 .PHONY: memcheck
 memcheck: build ## valgrind over the Rust tests and a broad part of the Python ones

@@ -142,18 +142,18 @@ echo "== $("$bin/python" -VV), $(ls "$root/wheels")"
 export PYTHON_GIL=0
 others=(
     # An older PyO3 than ours aborts there, on a CPython with a GIL as well.
-    tests/test_budget.py::test_a_daemon_thread_may_wait_while_the_interpreter_goes_down
+    tests/test_budget_threads.py::test_daemon_thread_may_wait_while_the_interpreter_shuts_down
     # Its garbage collector runs at other times, and says aloud when it has no memory itself.
-    tests/test_idle.py::test_the_garbage_collector_does_it_without_further_calls_to_the_pool
+    tests/test_decay.py::test_garbage_collector_runs_decay_without_calls_to_the_pool
     tests/test_size.py::test_with_no_memory_left_at_all_it_is_an_error_and_never_an_abort
     # Its allocator takes address space in advance.
-    "tests/test_starved.py::test_memory_that_runs_out_is_an_error_and_nothing_is_lost[threads]"
-    "tests/test_bench.py::test_fresh_memory_faults_where_pooled_memory_does_not"
+    "tests/test_out_of_memory.py::test_memory_error_loses_no_buffer_and_the_pool_stays_usable[threads]"
+    "tests/test_bench.py::test_fresh_memory_causes_page_faults_and_pooled_memory_does_not"
     # valgrind knows nothing of it.
     tests/test_memcheck.py
 )
 "$bin/pytest" -p no:cacheprovider -p no:run-parallel "${others[@]/#/--deselect=}" "$@"
 # Without those that only start processes, or are busy with threads of their own for long.
-others+=(tests/test_bench.py tests/test_examples.py tests/test_leaks.py tests/test_soak.py tests/test_starved.py \
+others+=(tests/test_bench.py tests/test_examples.py tests/test_leaks.py tests/test_soak.py tests/test_out_of_memory.py \
     tests/test_stress.py)
 "$bin/pytest" -p no:cacheprovider --parallel-threads=4 "${others[@]/#/--deselect=}" "$@"

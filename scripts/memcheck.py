@@ -21,7 +21,7 @@ from xml.etree import ElementTree
 
 ROOT = Path(__file__).parent.parent
 RUST = ["bytepool", "bounds", "fuzz_corpus", "ledger", "model", "starved", "stress"]
-PYTHON = ["allocator", "blocking", "idle", "leaks", "lease", "model", "poison", "pool"]
+PYTHON = ["allocator", "blocking", "decay", "evict", "leaks", "lease", "model", "poison", "pool"]
 PYTHON += ["reentrancy", "size", "stats", "threads", "tracking", "zero"]
 # Without what starts processes of its own, which are not looked into, and one way of several that
 # come to the same in the extension, for all of this is forty times as slow.

@@ -1,26 +1,37 @@
-"""What several test files need."""
+"""Functions that several test files share."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 import tempfile
 import textwrap
+import threading
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from bytepool import Pool, PoolExhaustedError
 
 if TYPE_CHECKING:
-    import bytepool
+    from collections.abc import Callable
+
+KIB, MIB = 1 << 10, 1 << 20
+SHORT = 0.05  # seconds to watch that nothing happens
+LONG = 20.0  # seconds after which a test gives up
+
+STRICT = [sys.executable, "-X", "dev", "-W", "error"]
 
 
 def pattern(n: int) -> bytes:
-    """``n`` bytes that no pool would hand out by chance, different at every offset and length."""
+    """Return ``n`` bytes that differ at every offset and for every ``n``, and are never zero."""
     return bytes((i * 31 + i // 251 + n) % 255 + 1 for i in range(min(n, 64_000))).ljust(n, b"\x5a")
 
 
-def reuse_hard(pool: bytepool.Pool, n: int) -> None:
-    """Let whoever may wrongly own a buffer of ``n`` bytes show it: overwrite all the pool has."""
+def reuse_hard(pool: Pool, n: int) -> None:
+    """Overwrite every idle buffer for ``n`` bytes. A view that still shares one then changes."""
     for junk in (b"\xee", b"\x11"):
         views = [pool.view(n) for _ in range(2 * pool.max_buffers + 2)]
         for view in views:
@@ -28,16 +39,78 @@ def reuse_hard(pool: bytepool.Pool, n: int) -> None:
         del view, views
 
 
-STRICT = [sys.executable, "-X", "dev", "-W", "error"]
+def budget_pool(buffers: int = 4, **options: Any) -> Pool:
+    """Return a pool with one size class, 1 KiB, and a budget for this many buffers."""
+    return Pool(KIB, KIB, max_bytes=buffers * KIB, **options)
+
+
+async def settle() -> None:
+    """Let every task that can run go on until it waits."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def start_thread(*steps: Callable[[], object]) -> threading.Thread:
+    """Start a thread that makes these calls one after another."""
+    thread = threading.Thread(target=lambda: [step() for step in steps])
+    thread.start()
+    return thread
+
+
+def wait_for_waiters(pool: Pool, n: int) -> None:
+    """Block until ``n`` requests wait for the budget of the pool."""
+    deadline = time.monotonic() + LONG
+    while time.monotonic() < deadline:
+        try:
+            assert pool.max_bytes
+            pool.view(pool.max_bytes).release()
+        except PoolExhaustedError as error:
+            if f"and {n} requests wait" in str(error):
+                return
+        time.sleep(0.001)
+    raise AssertionError(f"{n} requests do not wait")
+
+
+def held_bytes(pool: Pool) -> int:
+    """Return what counts against the budget: the bytes in use and the idle ones."""
+    stats = pool.stats()
+    return stats.outstanding_bytes + stats.idle_bytes
+
+
+def fill(pool: Pool, *sizes: int) -> None:
+    """Take a buffer of each size, then return them all in this order."""
+    views = [pool.view(n) for n in sizes]
+    while views:
+        views.pop(0)
+
+
+def idle(pool: Pool) -> dict[int, int]:
+    """Return the number of idle buffers of each size class that has any."""
+    return {bucket.size: bucket.depth for bucket in pool.stats().buckets if bucket.depth}
+
+
+def freed(pool: Pool, reason: str) -> int:
+    """Return how many buffers of all size classes were freed for this reason."""
+    return sum(getattr(bucket, reason) for bucket in pool.stats().buckets)
+
+
+def eventually(condition: Callable[[], bool]) -> bool:
+    """Return whether the condition becomes true within ten seconds."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def run_python(code: str, *options: str, timeout: float = 60) -> str:
-    """Run the code in a fresh interpreter that lets nothing pass, and return what it printed."""
+    """Run the code in a new interpreter and return its output. Warnings and stderr fail."""
     return _run([*STRICT, *options, "-c", textwrap.dedent(code)], timeout)
 
 
 def run_script(code: str) -> str:
-    """The same, of a file, which processes that it starts can import."""
+    """Run the code from a file, which child processes can import, and return its output."""
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder, "script.py")
         script.write_text(textwrap.dedent(code))
@@ -50,6 +123,9 @@ def _run(command: list[str], timeout: float) -> str:
     return done.stdout
 
 
-def at_length(short: int, long: int) -> int:
-    """How often to do something: seldom in ``make test``, often in ``make attack``."""
-    return long if os.environ.get("BYTEPOOL_TEST_AT_LENGTH") else short
+def repetitions(*, short: int, long: int) -> int:
+    """Return how often to repeat a step: ``long`` if ``BYTEPOOL_TEST_LONG`` is set, else ``short``.
+
+    ``make stress``, ``make leaks`` and ``make forks`` set it.
+    """
+    return long if os.environ.get("BYTEPOOL_TEST_LONG") else short

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from bytepool import Pool
 
 
-def test_it_cannot_be_made_by_hand() -> None:
+def test_allocator_has_no_public_constructor() -> None:
     with pytest.raises(TypeError, match=r"cannot create 'bytepool\.Allocator' instances"):
         bytepool.Allocator()
 
 
-def test_an_allocator_begins_empty(pool: Pool) -> None:
+def test_new_allocator_holds_nothing(pool: Pool) -> None:
     alloc = pool.allocator()
     assert alloc.size == 0
     assert repr(alloc) == f"<Allocator holding nothing of {pool!r}>"
@@ -41,7 +41,7 @@ def test_pool_allocate_returns_an_allocator_that_holds_bytes(pool: Pool) -> None
     assert (alloc.size, alloc.bytes().nbytes) == (1000, 1000)
 
 
-def test_bytes_are_the_same_memory_each_time_and_the_size_first_asked(pool: Pool) -> None:
+def test_bytes_returns_the_same_memory_at_the_requested_size(pool: Pool) -> None:
     alloc = pool.allocator()
     first = alloc.allocate(1000)
     second = alloc.bytes()
@@ -52,14 +52,14 @@ def test_bytes_are_the_same_memory_each_time_and_the_size_first_asked(pool: Pool
     assert alloc.bytes().nbytes == 1000
 
 
-def test_the_allocator_keeps_no_view(pool: Pool) -> None:
+def test_allocator_keeps_no_reference_to_its_views(pool: Pool) -> None:
     alloc = pool.allocate(1000)
     alloc.bytes()[0] = 1
     alloc.release()
     assert (pool.stats().outstanding, pool.stats().deferred) == (0, 0)
 
 
-def test_second_allocate_is_misuse_and_changes_nothing(pool: Pool) -> None:
+def test_second_allocate_raises_and_changes_nothing(pool: Pool) -> None:
     alloc = pool.allocate(1000)
     alloc.bytes()[:] = pattern(1000)
     before = pool.stats()
@@ -69,7 +69,7 @@ def test_second_allocate_is_misuse_and_changes_nothing(pool: Pool) -> None:
     assert alloc.bytes() == pattern(1000)
 
 
-def test_release_or_bytes_of_nothing_is_misuse(pool: Pool) -> None:
+def test_release_and_bytes_raise_while_nothing_is_held(pool: Pool) -> None:
     alloc = pool.allocator()
     for _ in range(2):
         with pytest.raises(bytepool.BytesAlreadyReturnedError, match=r"release\(\) called while"):
@@ -81,7 +81,7 @@ def test_release_or_bytes_of_nothing_is_misuse(pool: Pool) -> None:
     assert pool.stats().outstanding == 0
 
 
-def test_no_bytes_are_held_like_any_others(pool: Pool) -> None:
+def test_zero_bytes_follow_the_same_rules_as_any_size(pool: Pool) -> None:
     alloc = pool.allocate(0)
     assert (alloc.size, bytes(alloc.bytes())) == (0, b"")
     with pytest.raises(bytepool.BytesAlreadyAllocatedError, match="holds 0 bytes"):
@@ -91,7 +91,7 @@ def test_no_bytes_are_held_like_any_others(pool: Pool) -> None:
         alloc.release()
 
 
-def test_it_can_be_used_for_ever(pool: Pool) -> None:
+def test_allocator_is_reusable_after_release(pool: Pool) -> None:
     alloc = pool.allocator()
     for i in range(500):
         alloc.allocate(i)[:] = bytes([i % 256]) * i
@@ -102,7 +102,7 @@ def test_it_can_be_used_for_ever(pool: Pool) -> None:
     assert all(bucket.peak_outstanding == 1 for bucket in stats.buckets)
 
 
-def test_bytes_are_home_when_release_returns(pool: Pool) -> None:
+def test_buffer_is_returned_before_release_returns(pool: Pool) -> None:
     alloc = pool.allocate(1000)
     alloc.release()
     stats = pool.stats()
@@ -110,7 +110,7 @@ def test_bytes_are_home_when_release_returns(pool: Pool) -> None:
     assert (alloc.size, sum(bucket.depth for bucket in stats.buckets)) == (0, len(stats.buckets))
 
 
-def test_release_with_a_view_alive_is_deferred(pool: Pool) -> None:
+def test_release_with_a_live_view_is_deferred(pool: Pool) -> None:
     alloc = pool.allocate(1000)
     view = alloc.bytes()
     view[:] = pattern(1000)
@@ -125,7 +125,7 @@ def test_release_with_a_view_alive_is_deferred(pool: Pool) -> None:
     assert (stats.outstanding, stats.deferred) == (0, 1)
 
 
-def test_after_a_deferred_release_the_allocator_is_free_for_other_bytes(pool: Pool) -> None:
+def test_allocator_can_allocate_again_after_a_deferred_release(pool: Pool) -> None:
     alloc = pool.allocator()
     old = alloc.allocate(1000)
     old[:] = b"o" * 1000
@@ -137,7 +137,7 @@ def test_after_a_deferred_release_the_allocator_is_free_for_other_bytes(pool: Po
     assert pool.stats().outstanding == 2
 
 
-def test_a_dropped_allocator_gives_its_bytes_back(pool: Pool) -> None:
+def test_dropped_allocator_returns_its_buffer(pool: Pool) -> None:
     pool.allocate(1000)
     stats = pool.stats()
     assert (stats.outstanding, stats.dropped) == (0, 1)
@@ -147,7 +147,7 @@ def test_a_dropped_allocator_gives_its_bytes_back(pool: Pool) -> None:
     assert (pool.stats().outstanding, pool.stats().dropped) == (0, 2)
 
 
-def test_with_releases_at_the_end(pool: Pool) -> None:
+def test_with_block_releases_at_its_end(pool: Pool) -> None:
     with pool.allocate(1000) as alloc:
         assert type(alloc) is bytepool.Allocator
         alloc.bytes()[:] = pattern(1000)
@@ -155,7 +155,7 @@ def test_with_releases_at_the_end(pool: Pool) -> None:
     assert (pool.stats().outstanding, pool.stats().dropped, alloc.size) == (0, 0, 0)
 
 
-def test_with_is_happy_if_it_was_released_already(pool: Pool) -> None:
+def test_with_block_accepts_an_allocator_that_holds_nothing(pool: Pool) -> None:
     with pool.allocate(1000) as alloc:
         alloc.release()
     with pool.allocator() as alloc:
@@ -165,7 +165,7 @@ def test_with_is_happy_if_it_was_released_already(pool: Pool) -> None:
     assert (alloc.size, pool.stats().outstanding) == (0, 0)
 
 
-def test_with_lets_exceptions_pass_and_releases(pool: Pool) -> None:
+def test_with_block_releases_and_propagates_exceptions(pool: Pool) -> None:
     alloc = pool.allocator()
     alloc.allocate(10)
     with pytest.raises(ZeroDivisionError), alloc:
@@ -173,19 +173,19 @@ def test_with_lets_exceptions_pass_and_releases(pool: Pool) -> None:
     assert (alloc.size, pool.stats().outstanding) == (0, 0)
 
 
-def test_an_allocator_keeps_its_pool(pool: Pool) -> None:
+def test_allocator_keeps_its_pool_alive(pool: Pool) -> None:
     alloc = pool.allocator()
     del pool
     assert alloc.allocate(100).nbytes == 100
 
 
 @pytest.mark.parametrize("operation", [pickle.dumps, copy.copy, copy.deepcopy])
-def test_it_cannot_be_pickled_or_copied(operation: object, pool: Pool) -> None:
+def test_allocator_cannot_be_pickled_or_copied(operation: object, pool: Pool) -> None:
     assert callable(operation)
     with pytest.raises(TypeError, match="cannot pickle or copy an Allocator"):
         operation(pool.allocate(10))
 
 
-def test_it_exports_nothing_itself(pool: Pool) -> None:
+def test_allocator_does_not_export_a_buffer(pool: Pool) -> None:
     with pytest.raises(TypeError, match="bytes-like object is required"):
         memoryview(pool.allocate(10))  # type: ignore[arg-type]

@@ -23,13 +23,13 @@ ALL = [case for case in cases.plan(quick=False) if not case.allocator]
 
 
 @pytest.mark.parametrize("case", ALL, ids=lambda case: case.name)
-def test_every_case_runs(case: Case) -> None:
+def test_every_benchmark_case_runs(case: Case) -> None:
     measured = Measured(case)
     assert measured(3) > 0
     assert set(eval(measured.report())) == {"page_faults", "memory_bytes"}
 
 
-def test_all_contenders_meet_in_each_workload() -> None:
+def test_every_workload_measures_every_contender_once() -> None:
     for load in {(case.workload, case.load) for case in ALL}:
         labels = Counter(case.label for case in ALL if (case.workload, case.load) == load)
         assert set(labels.values()) == {1}, "each once"
@@ -37,12 +37,14 @@ def test_all_contenders_meet_in_each_workload() -> None:
         assert len(labels) == expected
 
 
-def test_the_quick_plan_is_a_part_of_the_whole() -> None:
+def test_quick_plan_is_a_subset_of_the_full_plan() -> None:
     assert set(cases.plan(quick=True)) < set(cases.plan(quick=False))
 
 
 @pytest.mark.parametrize(("name", "least", "most"), [("bytepool", 0, 5), ("bytearray", 5, 5000)])
-def test_fresh_memory_faults_where_pooled_memory_does_not(name: str, least: int, most: int) -> None:
+def test_fresh_memory_causes_page_faults_and_pooled_memory_does_not(
+    name: str, least: int, most: int
+) -> None:
     # In a process of its own: glibc keeps more and more after large blocks were freed.
     code = f"""
 from bytepool.bench import cases
@@ -56,7 +58,7 @@ print(measured.faults)
     assert least <= float(output.stdout) < most
 
 
-def test_a_window_replaces_its_oldest_buffer() -> None:
+def test_window_workload_replaces_its_oldest_buffer() -> None:
     setup, statement, names = Case("touch", "1 MiB", "bytepool").prepare()
     exec(setup, names)
     live = names["live"]
@@ -68,7 +70,7 @@ def test_a_window_replaces_its_oldest_buffer() -> None:
     assert bytes(live[0]) == b"\1" * cases.MIB
 
 
-def test_the_command_writes_a_table_a_page_and_json(
+def test_command_writes_a_table_a_page_and_json(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     few = [Case("round trip", "1 MiB", name) for name in ("bytepool", "bytearray")]
@@ -93,7 +95,7 @@ def test_the_command_writes_a_table_a_page_and_json(
     assert table.startswith("| Round trip: take, give back, 1 MiB | time | spread | x bytepool |")
 
 
-def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_dependency_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program, "find_spec", lambda name: None if name == "pyperf" else name)
     with pytest.raises(SystemExit, match=r"missing: pyperf; .*bytepool\[bench\]"):
         program.main()
@@ -113,7 +115,7 @@ def test_durations_show_three_digits(seconds: float, text: str) -> None:
     assert report.duration(seconds) == text
 
 
-def test_the_pure_python_pool_is_careful() -> None:
+def test_pure_python_pool_rejects_foreign_and_returned_buffers() -> None:
     pool = PurePool(keep=1)
     first, second = pool.take(3000), pool.take(4096)
     assert (len(first), len(second)) == (3000, 4096)

@@ -32,13 +32,13 @@ def test_every_example_is_tested() -> None:
     assert {path.name for path in EXAMPLES.iterdir() if path.name != "__pycache__"} == tested
 
 
-def test_plain() -> None:
+def test_example_plain() -> None:
     output = run("plain.py")
     assert output.startswith("b'first'\nb'second'\nb'hello'\n")
     assert "128 KiB   999       1     1,000" in output
 
 
-def test_null_pool() -> None:
+def test_example_null_pool() -> None:
     pooled, error, null, same_error = run("null_pool.py").splitlines()
     assert pooled.endswith("b'stressed'")
     assert null == "Pool.null(): b'stressed'"
@@ -46,26 +46,26 @@ def test_null_pool() -> None:
     assert "release() called while" in error
 
 
-def test_carry_allocator() -> None:
+def test_example_carry_allocator() -> None:
     total, stats = run("carry_allocator.py").splitlines()
     assert total == f"total: {sum(i % 256 * 100 for i in range(500))}"
     assert stats.endswith("out now 0, deferred 0")
 
 
-def test_framed() -> None:
+def test_example_framed() -> None:
     refused, rest = run("framed.py").splitlines()
     assert refused.startswith("a client asked too much: a message of 1125899906842624 bytes")
     assert rest == "out now: 0"
 
 
-def test_http_upload() -> None:
+def test_example_http_upload() -> None:
     *answers, refused, rest = run("http_upload.py").splitlines()
     assert [answer.partition(" ")[0] for answer in answers] == ["0", "5", "5000000", "5000000"]
     assert refused == "no more than 67108864 bytes"
     assert rest == "out now: 0"
 
 
-def test_numpy_frames() -> None:
+def test_example_numpy_frames() -> None:
     brightest, rest = run("numpy_frames.py").splitlines()
     assert brightest == "brightest: 250.0, its corner: [250, 250, 250]"
     assert rest.startswith("out now: 0")
@@ -118,11 +118,11 @@ def test_demo_fails_if_a_single_byte_is_wrong(sources: Path) -> None:
     assert "was right" not in output
 
 
-def test_demo_says_when_there_is_nothing_to_send(tmp_path: Path) -> None:
+def test_demo_reports_a_folder_without_files(tmp_path: Path) -> None:
     assert "there is no file to send" in run("demo", str(tmp_path), status=2)
 
 
-def test_demo_reports_a_client_that_lies_or_breaks_off(sources: Path) -> None:
+def test_demo_reports_wrong_headers_and_broken_connections(sources: Path) -> None:
     (sources.parent / "liar.py").write_text(
         textwrap.dedent("""
             import socket

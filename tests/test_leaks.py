@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers import at_length
+from helpers import repetitions
 from prometheus_client import CollectorRegistry, generate_latest
 
 from bytepool import Pool, blocking, streams
@@ -26,7 +26,7 @@ from bytepool.tracking import everything
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
-TIMES = at_length(2_000, 1_000_000)
+TIMES = repetitions(short=2_000, long=1_000_000)
 # A tenth as often.
 SLOW = {"pool.stats", "stats.as_dict", "prometheus", "tracked", "holders", "async, served"}
 SLOW |= {"async, cancelled", "readview", "readview, cancelled", "readview, too early", "readinto"}
@@ -317,7 +317,7 @@ def test_a_call_leaves_nothing_behind(name: str) -> None:
     )
 
 
-def test_this_would_catch_a_leak_of_one_block_in_ten_calls() -> None:
+def test_measurement_would_catch_a_leak_of_one_block_per_ten_calls() -> None:
     kept = [object() for _ in range(TIMES // 10)]
     before = sys.getallocatedblocks()
     kept.clear()

@@ -6,7 +6,6 @@ then the pool is reused hard. What the holder sees must not change, and nothing 
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import gc
 import hashlib
@@ -14,120 +13,23 @@ import io
 import mmap
 import pickle
 import queue
-import re
 import struct
 import threading
 import time
 from array import array
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import zmq
 import zstandard
 from helpers import pattern, reuse_hard
-from PIL import Image
+from holders import HOLDERS, WAYS, N
 
 from bytepool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-N = 60_000
-
-
-def pickled_out_of_band(buffer: Any) -> Any:
-    buffers: list[pickle.PickleBuffer] = []
-    data = pickle.dumps(pickle.PickleBuffer(buffer), protocol=5, buffer_callback=buffers.append)
-    return pickle.loads(data, buffers=buffers)
-
-
-def arrow_array(buffer: Any) -> pa.Array:
-    return pa.Array.from_buffers(pa.uint8(), N, [None, pa.py_buffer(buffer)])
-
-
-class Raw(io.RawIOBase):
-    """A user's own class, with the buffer in an attribute."""
-
-    def __init__(self, buffer: Any) -> None:
-        self.buffer = memoryview(buffer)[7:]
-
-    def seen(self) -> bytes:
-        return bytes(self.buffer)
-
-
-# name: (make a holder from a buffer, see what it sees)
-HOLDERS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], bytes]]] = {
-    "memoryview": (memoryview, bytes),
-    "slice": (lambda b: memoryview(b)[100:-100], bytes),
-    "strided slice": (lambda b: memoryview(b)[::7], bytes),
-    "cast": (lambda b: memoryview(b).cast("I"), bytes),
-    "toreadonly": (lambda b: memoryview(b).toreadonly(), bytes),
-    "np.frombuffer": (lambda b: np.frombuffer(b, dtype=np.uint16), lambda a: bytes(a.tobytes())),
-    "np.asarray": (np.asarray, lambda a: bytes(a.tobytes())),
-    "np.ndarray(buffer=)": (
-        lambda b: np.ndarray((N // 8, 8), dtype=np.uint8, buffer=b),
-        lambda a: bytes(a.tobytes()),
-    ),
-    "np.ndarray slice": (
-        lambda b: np.ndarray(N, dtype=np.uint8, buffer=b)[5:-5:3],
-        lambda a: bytes(a.tobytes()),
-    ),
-    "pa.py_buffer": (pa.py_buffer, bytes),
-    "pa.py_buffer slice": (lambda b: pa.py_buffer(b).slice(1000, 2000), bytes),
-    "pa.Array": (arrow_array, lambda a: bytes(a.buffers()[1])),
-    "ctypes.from_buffer": (lambda b: (ctypes.c_char * N).from_buffer(b), bytes),
-    "ctypes.from_buffer part": (lambda b: (ctypes.c_char * 500).from_buffer(b, 300), bytes),
-    "pickle.PickleBuffer": (pickle.PickleBuffer, bytes),
-    "pickle out of band": (pickled_out_of_band, bytes),
-    "zmq.Frame": (lambda b: zmq.Frame(b, copy=False), lambda f: bytes(f.buffer)),
-    "PIL.Image": (
-        lambda b: Image.frombuffer("L", (300, 200), b, "raw", "L", 0, 1),
-        Image.Image.tobytes,
-    ),
-    "zstandard.BufferWithSegments": (
-        lambda b: zstandard.BufferWithSegments(b, struct.pack("=QQ", 100, N - 200)),
-        lambda segments: bytes(segments[0].tobytes()),
-    ),
-    "a user's class": (Raw, Raw.seen),
-    "re.Match": (lambda b: re.compile(rb"(?s).*").match(b), lambda m: bytes(m.group())),
-}
-
-
-if find_spec("cffi"):  # there is none for a free-threaded CPython 3.13
-    import cffi
-
-    FFI = cffi.FFI()
-    HOLDERS["cffi.from_buffer"] = (
-        lambda b: FFI.from_buffer(b, require_writable=True),
-        lambda c: bytes(FFI.buffer(c)),
-    )
-
-
-# Each way takes bytes from the pool and returns a view of them, and what lets go of them.
-def by_release(pool: Pool) -> tuple[Any, Callable[[], object]]:
-    alloc = pool.allocator()
-    return alloc.allocate(N), alloc.release
-
-
-def by_with(pool: Pool) -> tuple[Any, Callable[[], object]]:
-    block = contextlib.ExitStack()
-    alloc = block.enter_context(pool.allocate(N))
-    return alloc.bytes(), block.close
-
-
-def by_dropping_the_handle(pool: Pool) -> tuple[Any, Callable[[], object]]:
-    handles = [pool.allocate(N)]
-    return handles[0].bytes(), handles.clear
-
-
-def by_pool_view(pool: Pool) -> tuple[Any, Callable[[], object]]:
-    return pool.view(N), lambda: None
-
-
-WAYS = [by_release, by_with, by_dropping_the_handle, by_pool_view]
 
 
 def wait_for_pyzmq(pool: Pool) -> None:
@@ -145,7 +47,7 @@ def lender(request: pytest.FixtureRequest) -> Pool:
 @pytest.mark.parametrize("exporter", [False, True], ids=["view", "view.obj"])
 @pytest.mark.parametrize("let_go", WAYS)
 @pytest.mark.parametrize("name", HOLDERS)
-def test_a_holder_keeps_its_bytes(
+def test_holder_keeps_its_bytes_after_the_handle_is_gone(
     name: str, let_go: Callable[..., Any], exporter: bool, lender: Pool
 ) -> None:
     make, see = HOLDERS[name]
@@ -179,7 +81,7 @@ def mapped(view: memoryview) -> bytes:
 
 
 @pytest.mark.parametrize("let_go", WAYS)
-def test_what_copies_holds_nothing(let_go: Callable[..., Any], lender: Pool) -> None:
+def test_copies_hold_no_memory_of_the_pool(let_go: Callable[..., Any], lender: Pool) -> None:
     content = pattern(N)
     view, finish = let_go(lender)
     view[:] = content
@@ -203,7 +105,7 @@ def test_what_copies_holds_nothing(let_go: Callable[..., Any], lender: Pool) -> 
     assert all(copy == content for copy in copies)
 
 
-def test_views_of_views_hold_the_exporter(lender: Pool) -> None:
+def test_view_of_a_released_view_keeps_the_buffer(lender: Pool) -> None:
     """Even when each view on the way has been released explicitly."""
     content = pattern(N)
     with lender.view(N) as outer:
@@ -217,7 +119,7 @@ def test_views_of_views_hold_the_exporter(lender: Pool) -> None:
     assert lender.stats().outstanding == 0
 
 
-def test_a_view_can_be_released_explicitly(lender: Pool) -> None:
+def test_view_release_returns_the_buffer(lender: Pool) -> None:
     view = lender.view(N)
     view.release()
     assert lender.stats().outstanding == 0
@@ -225,7 +127,7 @@ def test_a_view_can_be_released_explicitly(lender: Pool) -> None:
         view[0]
 
 
-def test_two_holders_of_which_each_lets_go_once(lender: Pool) -> None:
+def test_buffer_is_returned_after_the_last_of_two_holders(lender: Pool) -> None:
     alloc = lender.allocate(N)
     first, second = np.asarray(alloc.bytes()), np.asarray(alloc.bytes())
     alloc.release()
@@ -239,7 +141,7 @@ def test_two_holders_of_which_each_lets_go_once(lender: Pool) -> None:
     assert lender.stats().outstanding == 0
 
 
-def test_a_reference_to_the_exporter_alone_is_enough(lender: Pool) -> None:
+def test_reference_to_the_exporter_alone_keeps_the_buffer(lender: Pool) -> None:
     content = pattern(N)
     alloc = lender.allocate(N)
     alloc.bytes()[:] = content
@@ -251,7 +153,7 @@ def test_a_reference_to_the_exporter_alone_is_enough(lender: Pool) -> None:
     assert lender.stats().outstanding == 0
 
 
-def test_a_request_from_c_without_a_view_to_fill_is_refused(lender: Pool) -> None:
+def test_buffer_request_from_c_without_a_view_raises(lender: Pool) -> None:
     """``PyObject_GetBuffer(lease, NULL, 0)``, as faulty C code might call it."""
     get_buffer = ctypes.pythonapi.PyObject_GetBuffer
     get_buffer.argtypes = [ctypes.py_object, ctypes.c_void_p, ctypes.c_int]
@@ -262,7 +164,7 @@ def test_a_request_from_c_without_a_view_to_fill_is_refused(lender: Pool) -> Non
     assert lender.stats().outstanding == 0
 
 
-def test_an_iterator_over_the_buffer_holds_it(lender: Pool) -> None:
+def test_iterator_over_a_view_keeps_the_buffer(lender: Pool) -> None:
     alloc = lender.allocate(N)
     alloc.bytes()[:] = pattern(N)
     numbers = struct.iter_unpack("B", alloc.bytes())
@@ -273,7 +175,7 @@ def test_an_iterator_over_the_buffer_holds_it(lender: Pool) -> None:
     assert lender.stats().outstanding == 0
 
 
-def test_zmq_sends_what_was_written_though_the_pool_was_reused() -> None:
+def test_zmq_sends_the_original_bytes_after_the_pool_was_reused() -> None:
     """The frames wait in the socket's queue, by address, long after their release."""
     pool = Pool(1024, 1 << 16, 4)
     context = zmq.Context()
@@ -296,7 +198,7 @@ def test_zmq_sends_what_was_written_though_the_pool_was_reused() -> None:
     assert pool.stats().outstanding == 0
 
 
-def test_a_hash_that_runs_while_the_bytes_are_released() -> None:
+def test_hash_is_right_though_the_handle_is_released_meanwhile() -> None:
     """It lets go of the interpreter while it reads; others release, reuse and overwrite."""
     pool = Pool(1 << 20, 1 << 20, 4)
     content = pattern(1 << 20)
@@ -330,7 +232,7 @@ def test_a_hash_that_runs_while_the_bytes_are_released() -> None:
     assert pool.stats().outstanding == 0
 
 
-def test_holders_that_go_from_thread_to_thread(lender: Pool) -> None:
+def test_holders_passed_to_another_thread_keep_their_bytes(lender: Pool) -> None:
     """What one library made of it in one thread, another thread sees, and lets go of."""
     made: queue.SimpleQueue[tuple[str, Any, bytes] | None] = queue.SimpleQueue()
     failures: list[str] = []

@@ -13,7 +13,7 @@ SCRIPT = Path(__file__).parent.parent / "scripts" / "memcheck.py"
 
 
 @pytest.mark.skipif(not shutil.which("valgrind"), reason="valgrind is not installed")
-def test_no_invalid_access_and_no_loss() -> None:
+def test_valgrind_finds_no_invalid_access_and_no_leak() -> None:
     done = subprocess.run(
         [sys.executable, SCRIPT, "--short"], capture_output=True, text=True, check=False
     )

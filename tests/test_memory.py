@@ -22,7 +22,7 @@ def measure(case: str, name: str) -> dict[str, float]:
     return figures
 
 
-def test_after_a_burst_of_a_gibibyte_and_a_trim_the_memory_is_back() -> None:
+def test_trim_returns_the_memory_of_a_burst_to_the_system() -> None:
     """Among other memory that comes and goes, so that the allocator has holes everywhere."""
     figures = measure("burst", "bytepool")
     assert figures["peak"] - figures["began"] > 1 << 30
@@ -30,7 +30,7 @@ def test_after_a_burst_of_a_gibibyte_and_a_trim_the_memory_is_back() -> None:
     assert figures["end"] <= 1.05 * figures["began"]
 
 
-def test_what_is_lent_wastes_little_with_finer_classes() -> None:
+def test_two_steps_per_doubling_waste_at_most_a_quarter() -> None:
     """Powers of two take 1.3 times what is asked for on a mixed load, two steps a doubling 1.2."""
     figures = measure("mixed", "steps=2")
     assert figures["lent"] <= 1.25
@@ -38,7 +38,7 @@ def test_what_is_lent_wastes_little_with_finer_classes() -> None:
 
 
 @pytest.mark.parametrize("name", ["max_idle_bytes=4 MiB", "steps=4, max_idle_bytes=1 MiB"])
-def test_all_that_is_resident_is_little_more_than_what_is_alive_where_memory_comes_first(
+def test_low_idle_caps_keep_resident_memory_near_live_memory(
     name: str,
 ) -> None:
     assert measure("mixed", name)["all"] <= 1.25

@@ -21,7 +21,7 @@ def kept_address(pool: Pool, n: int) -> int:
 
 
 @pytest.mark.parametrize("n", [100, 64 * KIB, 1 << 20])
-def test_a_write_to_idle_bytes_is_found_at_their_next_allocation(n: int) -> None:
+def test_write_to_an_idle_buffer_raises_at_its_next_allocation(n: int) -> None:
     pool = Pool(min_size=64, poison=True)
     address = kept_address(pool, n)
     ctypes.memset(address + n // 2, 1, 1)
@@ -34,7 +34,7 @@ def test_a_write_to_idle_bytes_is_found_at_their_next_allocation(n: int) -> None
     assert pool.stats().outstanding == 0
 
 
-def test_the_tail_beyond_what_was_asked_for_is_checked_as_well() -> None:
+def test_bytes_past_the_requested_size_are_checked() -> None:
     pool = Pool(min_size=1024, poison=True)
     address = kept_address(pool, 10)
     ctypes.memset(address + 1023, 1, 1)
@@ -42,7 +42,7 @@ def test_the_tail_beyond_what_was_asked_for_is_checked_as_well() -> None:
         pool.view(10)
 
 
-def test_bytes_in_use_may_be_written_to() -> None:
+def test_writes_to_buffers_in_use_are_allowed() -> None:
     pool = Pool(poison=True)
     for n in (10, 5000, 4096, 1):
         for _ in range(3):
@@ -51,14 +51,14 @@ def test_bytes_in_use_may_be_written_to() -> None:
 
 
 @pytest.mark.parametrize("zero", ["release", "allocate"])
-def test_zeroing_goes_with_it(zero: Literal["release", "allocate"]) -> None:
+def test_poison_can_be_combined_with_zeroing(zero: Literal["release", "allocate"]) -> None:
     pool = Pool(poison=True, zero=zero)
     address = kept_address(pool, 100)
     assert ctypes.string_at(address, 100) == b"\xdb" * 100
     assert bytes(pool.view(100)) == bytes(100)
 
 
-def test_who_waited_for_the_bytes_gets_them_poisoned_too() -> None:
+def test_buffer_passed_to_a_waiter_is_poisoned() -> None:
     pool = Pool(KIB, KIB, max_bytes=KIB, poison=True)
     alloc = pool.allocate(KIB)
     alloc.bytes()[:] = b"z" * KIB
@@ -66,7 +66,7 @@ def test_who_waited_for_the_bytes_gets_them_poisoned_too() -> None:
     assert bytes(pool.allocate(KIB, timeout=20).bytes()) == b"\xdb" * KIB
 
 
-def test_without_it_nothing_is_checked() -> None:
+def test_pool_without_poison_does_not_check() -> None:
     pool = Pool()
     address = kept_address(pool, 100)
     ctypes.memset(address, 1, 1)

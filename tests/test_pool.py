@@ -5,23 +5,21 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
-import sys
 from typing import Any
 
 import pytest
 
-import bytepool
 from bytepool import Pool
 
 
-def test_arguments_are_positional_or_keyword_and_stay_as_given() -> None:
+def test_arguments_are_positional_or_keyword_and_readable() -> None:
     for pool in (Pool(100, 5000, 3), Pool(max_buffers=3, max_size=5000, min_size=100)):
         assert (pool.min_size, pool.max_size, pool.max_buffers) == (100, 5000, 3)
     with pytest.raises(AttributeError):
         pool.max_size = 1  # type: ignore[misc]
 
 
-def test_defaults_are_those_of_the_signature() -> None:
+def test_properties_return_the_defaults_of_the_signature() -> None:
     pool = Pool()
     for name, parameter in inspect.signature(Pool).parameters.items():
         if name not in ("max_idle_bytes", "track"):  # None stands for what is settled elsewhere
@@ -37,7 +35,7 @@ def test_max_idle_bytes_has_a_finite_default(max_size: int, kept: int) -> None:
     assert Pool(max_size=max_size, max_idle_bytes=5).max_idle_bytes == 5
 
 
-def test_repr_makes_the_same_pool() -> None:
+def test_repr_evaluates_to_an_equal_pool() -> None:
     assert repr(Pool(1, 2, 3)) == "Pool(min_size=1, max_size=2, max_buffers=3)"
     assert repr(Pool.null()) == "Pool.null()"
     everything = Pool(
@@ -94,7 +92,7 @@ def test_repr_makes_the_same_pool() -> None:
         ({"zero": "\ud800"}, ValueError, "zero must be"),
     ],
 )
-def test_configurations_that_make_no_sense_are_refused(
+def test_invalid_configuration_raises(
     arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
@@ -119,7 +117,7 @@ def test_size_classes_are_powers_of_two_up_to_max_size(asked: int, size: int) ->
     ("steps", "sizes"),
     [(1, [128, 256, 512]), (2, [128, 192, 256, 384, 512]), (4, [128, 160, 192, 224, 256, 320])],
 )
-def test_size_classes_may_be_finer(steps: int, sizes: list[int]) -> None:
+def test_steps_divide_each_doubling_into_size_classes(steps: int, sizes: list[int]) -> None:
     pool = Pool(min_size=100, max_size=1000, max_buffers=1, steps=steps)
     for size in sizes:
         for n in (size, size - 1):
@@ -128,7 +126,7 @@ def test_size_classes_may_be_finer(steps: int, sizes: list[int]) -> None:
     assert all(bucket.hits == 1 for bucket in pool.stats().buckets)
 
 
-def test_above_max_size_is_transient() -> None:
+def test_request_above_max_size_is_transient() -> None:
     pool = Pool(min_size=64, max_size=1000)
     view = pool.view(1001)
     view[:] = b"x" * 1001
@@ -139,7 +137,7 @@ def test_above_max_size_is_transient() -> None:
     assert pool.stats().buckets == ()
 
 
-def test_newest_first_and_old_bytes_only_within_the_size_asked() -> None:
+def test_newest_buffer_is_reused_first_and_shows_only_the_requested_size() -> None:
     pool = Pool(min_size=64, max_size=64, max_buffers=2)
     first, second = pool.view(64), pool.view(64)
     first[:], second[:] = b"1" * 64, b"2" * 64
@@ -152,7 +150,7 @@ def test_fresh_memory_is_zeroed(pool: Pool) -> None:
     assert pool.view(3000) == bytes(3000)
 
 
-def test_max_buffers_of_nothing_keeps_nothing() -> None:
+def test_max_buffers_zero_keeps_nothing() -> None:
     pool = Pool(64, 64, 0)
     for _ in range(3):
         pool.view(10)
@@ -160,7 +158,7 @@ def test_max_buffers_of_nothing_keeps_nothing() -> None:
     assert (bucket.hits, bucket.misses, bucket.discarded, bucket.depth) == (0, 3, 3, 0)
 
 
-def test_one_bucket_keeps_max_buffers() -> None:
+def test_size_class_keeps_at_most_max_buffers() -> None:
     pool = Pool(64, 64, 3)
     views = [pool.view(10) for _ in range(5)]
     views.clear()
@@ -176,7 +174,7 @@ def test_idle_memory_is_bounded_as_documented(max_size: int, times: int) -> None
     assert max_size * 2 < pool.stats().idle_bytes <= times * max_size * 2
 
 
-def test_a_view_is_a_plain_writable_memoryview_of_exactly_what_was_asked(pool: Pool) -> None:
+def test_view_is_a_writable_memoryview_of_exactly_the_requested_size(pool: Pool) -> None:
     view = pool.view(100)
     assert type(view) is memoryview
     assert (view.nbytes, view.shape, view.format, view.itemsize) == (100, (100,), "B", 1)
@@ -186,12 +184,12 @@ def test_a_view_is_a_plain_writable_memoryview_of_exactly_what_was_asked(pool: P
     assert exporter.nbytes == 100, "the tail of the size class is out of reach"
 
 
-def test_a_view_of_nothing(pool: Pool) -> None:
+def test_view_of_zero_bytes_is_empty(pool: Pool) -> None:
     view = pool.view(0)
     assert (view.nbytes, bytes(view)) == (0, b"")
 
 
-def test_a_view_goes_home_when_it_dies(pool: Pool) -> None:
+def test_buffer_is_returned_when_its_last_view_dies(pool: Pool) -> None:
     view = pool.view(100)
     assert pool.stats().outstanding == 1
     part = view[10:20]
@@ -220,12 +218,12 @@ def test_pools_and_exporters_cannot_be_pickled_or_copied(operation: object, pool
         operation(pool.view(10).obj)
 
 
-def test_the_exporter_cannot_be_made_by_hand(pool: Pool) -> None:
+def test_exporter_has_no_public_constructor(pool: Pool) -> None:
     with pytest.raises(TypeError, match="cannot create"):
         type(pool.view(10).obj)()
 
 
-def test_the_environment_turns_every_pool_into_a_null_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variable_makes_every_pool_a_null_pool(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BYTEPOOL", "null")
     pool = Pool(64, 4096, 4)
     assert repr(pool) == "Pool.null()"
@@ -236,13 +234,13 @@ def test_the_environment_turns_every_pool_into_a_null_pool(monkeypatch: pytest.M
     assert Pool(64, 4096, 4).max_size == 4096
 
 
-def test_a_typo_in_the_environment_is_not_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_value_of_the_environment_variable_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BYTEPOOL", "nul")
     with pytest.raises(ValueError, match=r"BYTEPOOL.*'null'.*\"nul\""):
         Pool()
 
 
-def test_the_null_pool_serves_everything_and_keeps_nothing() -> None:
+def test_null_pool_serves_every_request_and_keeps_nothing() -> None:
     pool = Pool.null()
     for n in (0, 1, 100, 10_000_000):
         with pool.allocate(n) as alloc:
@@ -250,46 +248,3 @@ def test_the_null_pool_serves_everything_and_keeps_nothing() -> None:
     stats = pool.stats()
     assert (stats.transient, stats.outstanding, stats.idle_bytes, stats.buckets) == (4, 0, 0, ())
     assert stats.peak_outstanding_bytes == 10_000_000
-
-
-class TestPackage:
-    """What importing it shows."""
-
-    def test_public_names_say_where_they_are_to_be_imported_from(self) -> None:
-        for name in set(bytepool.__all__) - {"__version__", "decay", "Stats", "BucketStats"}:
-            thing = getattr(bytepool, name)
-            assert (thing.__module__, thing.__qualname__) == ("bytepool", name)
-
-    def test_everything_public_is_documented(self) -> None:
-        for name in set(bytepool.__all__) - {"__version__"}:
-            thing = getattr(bytepool, name)
-            assert thing.__doc__, name
-            for attribute, member in vars(thing).items():
-                if not attribute.startswith("_") and (
-                    callable(member) or inspect.isdatadescriptor(member)
-                ):
-                    assert member.__doc__, f"{name}.{attribute}"
-
-    def test_the_errors_are_runtime_errors(self) -> None:
-        assert issubclass(bytepool.MisuseError, RuntimeError)
-        for error in (bytepool.BytesAlreadyAllocatedError, bytepool.BytesAlreadyReturnedError):
-            assert error.__bases__ == (bytepool.MisuseError,)
-
-    def test_it_depends_on_nothing(self) -> None:
-        from helpers import run_python
-
-        code = """
-            import sys
-            before = set(sys.modules)
-            import bytepool
-            bytepool.Pool().stats()
-            new = {name.partition(".")[0] for name in set(sys.modules) - before}
-            print(*sorted(new - sys.stdlib_module_names))
-        """
-        assert run_python(code).split() == ["bytepool"]
-
-    def test_the_version_is_the_crates(self) -> None:
-        from importlib.metadata import version
-
-        assert bytepool.__version__ == version("bytepool")
-        assert sys.modules["bytepool._bytepool"].__version__ == bytepool.__version__

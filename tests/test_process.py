@@ -6,7 +6,7 @@ import os
 from textwrap import dedent
 
 import pytest
-from helpers import at_length, run_python, run_script
+from helpers import repetitions, run_python, run_script
 
 
 @pytest.mark.parametrize("pool", ["Pool()", "Pool.null()"])
@@ -112,7 +112,7 @@ OPTIONS = ["", "track='all', poison=True", "zero='release', max_bytes=1 << 30, i
 
 
 @pytest.mark.parametrize("options", OPTIONS)
-def test_exit_with_buffers_in_every_state_and_in_every_place(options: str) -> None:
+def test_exit_with_buffers_in_every_state_held_by_every_place(options: str) -> None:
     """Each in a fork of its own that ends as an interpreter does, with all its finalizers."""
     code = """
         import os, sys, warnings
@@ -137,7 +137,7 @@ def test_exit_with_buffers_in_every_state_and_in_every_place(options: str) -> No
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_multiprocessing(method: str) -> None:
+def test_multiprocessing_workers_have_pools_of_their_own(method: str) -> None:
     """Workers have a pool of their own, or their copy of this one, and views are sent as bytes."""
     code = """
         import multiprocessing, pickle, sys, warnings
@@ -168,7 +168,7 @@ def test_multiprocessing(method: str) -> None:
     assert run_script(f"METHOD = {method!r}\n{dedent(code)}") == "end\n"
 
 
-def test_another_interpreter_of_the_process_is_refused_or_has_its_own() -> None:
+def test_subinterpreter_is_refused_or_works_on_its_own() -> None:
     code = """
         try:
             import _interpreters as interpreters  # from 3.13 on
@@ -253,5 +253,5 @@ def test_fork_with_live_buffers_while_threads_use_the_pool() -> None:
         assert pool.stats().outstanding == 0
         print("end")
     """
-    forks = at_length(50, 1000)
+    forks = repetitions(short=50, long=1000)
     assert run_python(f"FORKS = {forks}\n{dedent(code)}", timeout=60 + forks) == "end\n"

@@ -47,7 +47,7 @@ def value(scrape: Scrape, name: str, **labels: str) -> float:
     return scrape[name, frozenset(labels.items())]
 
 
-def test_several_pools_are_scraped_by_their_names() -> None:
+def test_every_pool_is_exported_under_its_name() -> None:
     uploads = Pool(1024, 4096, 2, name="uploads", max_bytes=1 << 20)
     other = Pool()
     with endpoint(uploads, other) as scrape:
@@ -80,7 +80,7 @@ def test_several_pools_are_scraped_by_their_names() -> None:
         assert value(scrape(), "bytepool_dropped_buffers_total", **pool) == stats.dropped
 
 
-def test_names_follow_the_conventions() -> None:
+def test_metric_names_follow_the_conventions_of_prometheus() -> None:
     registry = CollectorRegistry()
     registry.register(PoolCollector(Pool()))
     for family in registry.collect():
@@ -90,6 +90,6 @@ def test_names_follow_the_conventions() -> None:
 
 
 @pytest.mark.parametrize("names", [("a", "a"), (None, None), (None, "")])
-def test_pools_that_cannot_be_told_apart_are_refused(names: tuple[str | None, ...]) -> None:
+def test_pools_with_equal_names_raise(names: tuple[str | None, ...]) -> None:
     with pytest.raises(ValueError, match="2 of the pools are named"):
         PoolCollector(*(Pool(name=name) for name in names))

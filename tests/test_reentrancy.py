@@ -30,7 +30,7 @@ class IndexThatAllocates:
         return 20
 
 
-def test_a_size_that_allocates_from_the_same_allocator(pool: Pool) -> None:
+def test_size_object_may_allocate_from_the_same_allocator(pool: Pool) -> None:
     alloc = pool.allocator()
     with pytest.raises(bytepool.BytesAlreadyAllocatedError, match="holds 10 bytes"):
         alloc.allocate(IndexThatAllocates(alloc))
@@ -73,7 +73,7 @@ def _collect_all_the_time() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_collect_all_the_time")
-def test_finalizers_that_use_the_same_allocator(pool: Pool) -> None:
+def test_finalizers_may_use_the_same_allocator_during_a_call(pool: Pool) -> None:
     """The collector runs when a memoryview is made: in the middle of allocate() and bytes()."""
     alloc = pool.allocator()
     Finalizer.runs = 0
@@ -98,7 +98,7 @@ def test_finalizers_that_use_the_same_allocator(pool: Pool) -> None:
         assert bucket.hits + bucket.misses == bucket.returned
 
 
-def test_another_gets_the_bytes_in_while_the_view_is_being_made(pool: Pool) -> None:
+def test_allocate_raises_if_a_finalizer_allocates_first(pool: Pool) -> None:
     """The loser of that race gets the error; its buffer goes home, not counted as dropped."""
     alloc = pool.allocator()
     seen: list[str] = []
@@ -142,7 +142,7 @@ def test_another_gets_the_bytes_in_while_the_view_is_being_made(pool: Pool) -> N
     assert (pool.stats().outstanding, pool.stats().dropped) == (0, 0)
 
 
-def test_a_callback_at_the_death_of_a_view_uses_the_allocator(pool: Pool) -> None:
+def test_weakref_callback_of_a_view_may_use_the_allocator(pool: Pool) -> None:
     alloc = pool.allocator()
     view = alloc.allocate(1000)
     ran = []
@@ -160,7 +160,7 @@ def test_a_callback_at_the_death_of_a_view_uses_the_allocator(pool: Pool) -> Non
     assert pool.stats().outstanding == 1
 
 
-def test_views_in_garbage_go_home_when_it_is_collected(pool: Pool) -> None:
+def test_buffers_in_a_reference_cycle_are_returned_by_the_collector(pool: Pool) -> None:
     gc.collect()
     cycle: list[Any] = [pool.view(100), pool.allocate(200)]
     cycle.append(cycle)

@@ -9,7 +9,7 @@ from pathlib import Path
 SCRIPT = Path(__file__).parent.parent / "scripts" / "soak.py"
 
 
-def test_memory_stays_in_bounds_under_bursts_and_goes_away_in_quiet_times(tmp_path: Path) -> None:
+def test_memory_is_bounded_during_bursts_and_freed_between_them(tmp_path: Path) -> None:
     picture = tmp_path / "soak.svg"
     done = subprocess.run(
         [

@@ -27,7 +27,7 @@ def busy_pool() -> tuple[Pool, list[object]]:
     return pool, out
 
 
-def test_every_counter() -> None:
+def test_stats_has_every_counter() -> None:
     pool, _out = busy_pool()
     assert pool.stats() == Stats(
         name=None,
@@ -83,7 +83,7 @@ def test_only_buckets_with_activity_are_listed() -> None:
     assert [bucket.size for bucket in pool.stats().buckets] == [1024]
 
 
-def test_conservation() -> None:
+def test_conservation_law_holds_while_buffers_are_returned() -> None:
     pool, out = busy_pool()
     while True:
         stats = pool.stats()
@@ -97,13 +97,13 @@ def test_conservation() -> None:
     assert (stats.outstanding_bytes, stats.dropped) == (0, 7)
 
 
-def test_hit_rate() -> None:
+def test_hit_rate_is_hits_per_pooled_request() -> None:
     pool, _out = busy_pool()
     assert pool.stats().hit_rate == pytest.approx(4 / 11)
     assert Pool().stats().hit_rate == 0.0
 
 
-def test_a_snapshot_is_frozen_and_can_be_kept() -> None:
+def test_snapshot_is_frozen_and_can_be_copied() -> None:
     pool, out = busy_pool()
     stats = pool.stats()
     twin = pool.stats()
@@ -127,7 +127,7 @@ def test_as_dict_is_plain_json() -> None:
     assert plain["buckets"][0] == dataclasses.asdict(stats.buckets[0])
 
 
-def test_printed_it_is_a_table() -> None:
+def test_str_is_a_table() -> None:
     pool, _out = busy_pool()
     for _ in range(1100):
         pool.allocate(1024).release()
@@ -143,7 +143,7 @@ def test_printed_it_is_a_table() -> None:
     )
 
 
-def test_printed_with_nothing_to_show() -> None:
+def test_str_of_an_unused_pool() -> None:
     assert str(Pool.null().stats()) == (
         "out now: 0 buffers, 0 B (never above 0 buffers, 0 B)\n"
         "idle: 0 B (never above 0 B), hit rate: 0.0%\n"
@@ -151,7 +151,7 @@ def test_printed_with_nothing_to_show() -> None:
     )
 
 
-def test_sizes_print_in_their_largest_unit() -> None:
+def test_str_prints_sizes_in_their_largest_unit() -> None:
     empty = Pool().stats()
     for n, text in (
         (1023, "1023 B"),
@@ -162,12 +162,12 @@ def test_sizes_print_in_their_largest_unit() -> None:
         assert f"idle: {text} (" in str(dataclasses.replace(empty, idle_bytes=n))
 
 
-def test_only_snapshots_can_be_subtracted_from_one() -> None:
+def test_subtracting_anything_but_a_snapshot_raises() -> None:
     with pytest.raises(TypeError, match="unsupported operand"):
         Pool().stats() - 1  # type: ignore[operator]
 
 
-def test_snapshots_subtract() -> None:
+def test_difference_of_snapshots_counts_what_happened_between() -> None:
     pool = Pool(1024, 4096, name="uploads")
     held = [pool.view(1000), pool.view(5000)]
     before = pool.stats()
@@ -193,7 +193,7 @@ def test_snapshots_subtract() -> None:
     assert (nothing.hit_rate, nothing.outstanding, nothing.idle_bytes) == (0, 0, 0)
 
 
-def test_peaks_of_what_is_idle() -> None:
+def test_peaks_of_idle_memory_are_kept() -> None:
     pool = Pool(1024, 4096)
     views = [pool.view(1024) for _ in range(3)]
     views.clear()
@@ -204,7 +204,7 @@ def test_peaks_of_what_is_idle() -> None:
     assert (stats.idle_bytes, stats.peak_idle_bytes, stats.buckets[0].peak_depth) == (0, 3072, 3)
 
 
-def test_bytes_that_are_held_after_their_release() -> None:
+def test_deferred_bytes_are_held_after_their_release() -> None:
     pool = Pool(1024, 4096)
     alloc = pool.allocate(3000)
     view = alloc.bytes()
@@ -224,7 +224,7 @@ def test_waits_are_counted() -> None:
     assert pool.stats().waits == 2
 
 
-def test_a_named_pool_says_so_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pool_name_is_shown_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = Pool(1024, 4096, 2, name="uploads")
     assert pool.name == pool.stats().name == pool.stats().as_dict()["name"] == "uploads"
     assert repr(pool) == "Pool(min_size=1024, max_size=4096, max_buffers=2, name='uploads')"

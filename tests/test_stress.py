@@ -13,12 +13,12 @@ from collections import deque
 from contextlib import suppress
 
 import pytest
-from helpers import at_length
+from helpers import repetitions
 
 from bytepool import MisuseError, Pool
 
 THREADS = 6
-CALLS = at_length(200_000, 100_000_000)
+CALLS = repetitions(short=200_000, long=100_000_000)
 CALLS_A_ROUND = 3  # a view is taken, one goes home, and an allocator is used
 SIZES = [8 + 37 * i % 1200 for i in range(64)]
 STAMP = struct.Struct("Q")
@@ -89,7 +89,7 @@ class Stress:
 
 
 @pytest.mark.timeout(3600)
-def test_no_bytes_have_two_owners_and_all_are_accounted_for() -> None:
+def test_no_buffer_has_two_owners_and_all_are_counted() -> None:
     rounds = CALLS // THREADS // CALLS_A_ROUND
     stress = Stress(rounds)
     before = sys.getswitchinterval()

@@ -63,7 +63,7 @@ def check_conservation(pool: Pool, served: int) -> None:
         assert bucket.returned - bucket.freed - bucket.hits == bucket.depth
 
 
-def test_one_pool_for_all(pool: Pool) -> None:
+def test_threads_share_a_pool(pool: Pool) -> None:
     rounds = 1000
 
     def work(index: int) -> None:
@@ -89,7 +89,7 @@ def test_one_pool_for_all(pool: Pool) -> None:
     assert pool.stats().dropped == 0
 
 
-def test_views_handed_from_thread_to_thread(pool: Pool) -> None:
+def test_threads_return_views_that_others_took(pool: Pool) -> None:
     """What one thread takes, another gives back."""
     rounds = 2000
     slots: list[tuple[memoryview, int] | None] = [None] * THREADS
@@ -110,7 +110,7 @@ def test_views_handed_from_thread_to_thread(pool: Pool) -> None:
     assert pool.stats().dropped == THREADS * rounds
 
 
-def test_one_allocator_for_all(pool: Pool) -> None:
+def test_threads_share_an_allocator(pool: Pool) -> None:
     """Each call happens as a whole: of two racing calls one wins and the other raises."""
     alloc = pool.allocator()
     allocated, released = [0] * THREADS, [0] * THREADS
@@ -143,7 +143,7 @@ def test_one_allocator_for_all(pool: Pool) -> None:
     assert sum(allocated) > 1000
 
 
-def test_stats_are_consistent_while_others_work(pool: Pool) -> None:
+def test_stats_are_consistent_while_other_threads_work(pool: Pool) -> None:
     def work(index: int) -> None:
         for _ in range(1000):
             if index:
@@ -159,7 +159,7 @@ def test_stats_are_consistent_while_others_work(pool: Pool) -> None:
     check_conservation(pool, (THREADS - 1) * 1000)
 
 
-def test_what_another_thread_releases_or_drops_is_home_at_once(pool: Pool) -> None:
+def test_buffers_released_or_dropped_by_another_thread_are_returned_immediately(pool: Pool) -> None:
     """Though the thread that took it runs no Python code meanwhile."""
     handles = [pool.allocate(1000), pool.allocate(1000), pool.allocator()]
     handles[2].allocate(1000)
@@ -182,7 +182,7 @@ def test_what_another_thread_releases_or_drops_is_home_at_once(pool: Pool) -> No
     assert (pool.stats().dropped, pool.stats().deferred) == (1, 0)
 
 
-def test_waiting_for_bytes_whose_views_wander_from_thread_to_thread() -> None:
+def test_waiters_are_served_while_views_move_between_threads() -> None:
     pool = Pool(1024, 1024, max_bytes=4096)
     rounds = 100
     slots: list[tuple[memoryview, bytes] | None] = [None] * 2
@@ -207,7 +207,7 @@ def test_waiting_for_bytes_whose_views_wander_from_thread_to_thread() -> None:
     assert pool.stats().deferred_bytes == 0
 
 
-def test_the_garbage_collector_runs_while_others_do_all_there_is() -> None:
+def test_garbage_collector_may_run_during_every_operation() -> None:
     """A free-threaded one stops all threads: then none may have a lock that another one needs."""
     pool = Pool(64, 4096, 4, max_idle_bytes=8192, idle_timeout=0)
     at_work = list(range(1, THREADS))
@@ -242,7 +242,7 @@ def test_the_garbage_collector_runs_while_others_do_all_there_is() -> None:
     assert pool.stats().deferred_bytes == 0
 
 
-def test_what_is_tracked_may_be_looked_at_while_others_work() -> None:
+def test_tracked_buffers_can_be_listed_while_other_threads_work() -> None:
     over = threading.Event()
     held = [Pool(64, 64, 1, track="all").view(1) for _ in range(300)]
 
@@ -276,7 +276,7 @@ def _callbacks() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_callbacks")
-def test_pools_made_at_the_same_time_have_one_callback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pools_created_concurrently_register_one_callback(monkeypatch: pytest.MonkeyPatch) -> None:
     """And connections made at the same time have one pool."""
     turn = threading.Barrier(THREADS, timeout=10)
     made: list[Pool] = []

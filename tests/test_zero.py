@@ -49,7 +49,9 @@ TAKES = [take_view, take_allocate, take_reused]
 
 @pytest.mark.parametrize("take", TAKES)
 @pytest.mark.parametrize("n", SIZES)
-def test_never_shows_old_bytes_of_reused_memory(n: int, take: Callable[[Pool, int], bytes]) -> None:
+def test_zero_never_shows_the_old_bytes_of_reused_memory(
+    n: int, take: Callable[[Pool, int], bytes]
+) -> None:
     pool = Pool(zero="never")
     assert take(pool, n) == bytes(n)  # fresh memory is zeroed
     leave(pool, n)
@@ -59,7 +61,9 @@ def test_never_shows_old_bytes_of_reused_memory(n: int, take: Callable[[Pool, in
 @pytest.mark.parametrize("take", TAKES)
 @pytest.mark.parametrize("zero", ["release", "allocate"])
 @pytest.mark.parametrize("n", SIZES)
-def test_the_others_show_none(n: int, zero: Policy, take: Callable[[Pool, int], bytes]) -> None:
+def test_zero_release_and_allocate_show_no_old_bytes(
+    n: int, zero: Policy, take: Callable[[Pool, int], bytes]
+) -> None:
     pool = Pool(zero=zero)
     for _ in range(2):
         leave(pool, n)
@@ -71,7 +75,7 @@ def test_the_others_show_none(n: int, zero: Policy, take: Callable[[Pool, int], 
 
 
 @pytest.mark.parametrize("n", SIZES[1:])
-def test_release_leaves_none_lying_idle_and_allocate_does(n: int) -> None:
+def test_zero_release_zeroes_idle_memory_and_allocate_does_not(n: int) -> None:
     """Looked at where it lies in the pool, by its address."""
     for zero, stamp in (("release", 0), ("allocate", 0xAA), ("never", 0xAA)):
         pool = Pool(zero=zero)  # type: ignore[arg-type]
@@ -82,7 +86,7 @@ def test_release_leaves_none_lying_idle_and_allocate_does(n: int) -> None:
         assert ctypes.string_at(where, n) == bytes([stamp]) * n
 
 
-def test_what_is_still_held_is_zeroed_only_when_it_comes_home() -> None:
+def test_zero_release_waits_until_the_buffer_is_returned() -> None:
     pool = Pool(zero="release")
     alloc = pool.allocate(MIB)
     view = alloc.bytes()
@@ -94,7 +98,7 @@ def test_what_is_still_held_is_zeroed_only_when_it_comes_home() -> None:
     assert ctypes.string_at(where, MIB) == bytes(MIB)
 
 
-def test_who_waited_sees_none_either() -> None:
+def test_waiters_see_no_old_bytes() -> None:
     for zero in ("release", "allocate"):
         pool = Pool(KIB, KIB, max_bytes=KIB, zero=zero)
         alloc = pool.allocate(KIB)
@@ -104,7 +108,7 @@ def test_who_waited_sees_none_either() -> None:
         assert pool.stats().hit_rate == 0.5
 
 
-def test_null_and_transient_memory_is_always_fresh() -> None:
+def test_null_and_transient_memory_is_always_zeroed() -> None:
     for pool in (Pool.null(), Pool(max_size=4096, zero="release")):
         leave(pool, MIB)
         assert take_view(pool, MIB) == bytes(MIB)

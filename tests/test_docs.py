@@ -28,7 +28,9 @@ LANGUAGES = {"python", "sh", "rust"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.name))
-def test_code_blocks(document: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_code_blocks_of_the_documents_run(
+    document: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     examples = list(Sybil(PARSERS).parse(document))
     for example in examples:
         example.evaluate()

@@ -85,14 +85,14 @@ def left(zero: str, max_buffers: int) -> str:
 
 
 @pytest.mark.parametrize("poison", ["", ", poison=True"])
-def test_no_old_message_is_left_in_memory(poison: str) -> None:
+def test_zero_release_leaves_no_copy_of_a_message_in_the_process(poison: str) -> None:
     assert left(f'zero="release"{poison}', 4) == "True True\n"
 
 
-def test_nor_in_memory_that_was_freed() -> None:
+def test_zero_release_leaves_no_copy_of_a_message_in_freed_memory() -> None:
     assert left('zero="release"', 0) == "True False\n"
 
 
 @pytest.mark.parametrize("max_buffers", [0, 4])
-def test_this_would_find_one(max_buffers: int) -> None:
+def test_search_finds_a_message_that_was_not_zeroed(max_buffers: int) -> None:
     assert left('zero="allocate"', max_buffers) == f"False {max_buffers > 0}\n"

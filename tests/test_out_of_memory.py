@@ -132,7 +132,7 @@ USES = {
 
 
 @pytest.mark.parametrize("use", USES)
-def test_memory_that_runs_out_is_an_error_and_nothing_is_lost(use: str) -> None:
+def test_memory_error_loses_no_buffer_and_the_pool_stays_usable(use: str) -> None:
     code = f"{SETUP}\n{dedent(USES[use])}\nprint('end')"
     assert run_python(code) == "end\n"
 
@@ -198,6 +198,6 @@ print(refused)
 """
 
 
-def test_an_object_that_cannot_be_made_is_an_error_and_nothing_is_lost() -> None:
+def test_failed_python_allocation_raises_and_loses_no_buffer() -> None:
     pytest.importorskip("_testcapi", reason="this Python came without its own tests")
     assert int(run_python(SINGLY, "-W", "ignore")) > 40
