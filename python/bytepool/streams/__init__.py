@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "StreamReader",
     "StreamWriter",
+    "install",
     "open_connection",
     "start_server",
 ]
@@ -214,3 +215,6 @@ class _BufferedStreamProtocol(asyncio.BufferedProtocol):
         reader = self.inner._stream_reader
         if reader is not None:
             reader._buffer_updated(nbytes)
+
+
+from bytepool.streams._install import install  # noqa: E402  (it needs the functions above)
