@@ -1,4 +1,4 @@
-"""Fixtures that several test files share."""
+"""Fixtures and settings of all tests."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ settings.register_profile("long", max_examples=3000, stateful_step_count=80, dea
 settings.load_profile("short")
 
 
-# The tests say for themselves when they want null pools, and tracking.
-for switch in ("BYTEPOOL", "BYTEPOOL_TRACK"):
-    os.environ.pop(switch, None)
+# Tests that want null pools or tracking set these variables themselves.
+for variable in ("BYTEPOOL", "BYTEPOOL_TRACK"):
+    os.environ.pop(variable, None)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # pytest-run-parallel's, which is not always there.
-    config.addinivalue_line("markers", "thread_unsafe(reason): not in several threads at a time")
+    # The marker belongs to pytest-run-parallel, which is not always installed.
+    config.addinivalue_line("markers", "thread_unsafe(reason): run the test in one thread only")
 
 
 def pytest_collection_finish() -> None:
-    """Spare the collector, which the tests call often, what was there before them."""
+    """Exempt all objects that exist by now from garbage collection, which tests run often."""
     gc.collect()
     gc.freeze()
 
@@ -41,7 +41,7 @@ KINDS = ("pool", "null", "BYTEPOOL=null")
 
 @pytest.fixture(params=KINDS)
 def pool(request: pytest.FixtureRequest) -> Iterator[bytepool.Pool]:
-    """A small pool, and the two ways to a null pool, which must obey the same rules."""
+    """Return a small pool, or a null pool made in one of two ways: the same rules hold."""
     with pytest.MonkeyPatch.context() as patch:
         if request.param == "BYTEPOOL=null":
             patch.setenv("BYTEPOOL", "null")
@@ -55,7 +55,7 @@ def new_pool(kind: str) -> bytepool.Pool:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where pytest-run-parallel runs a test in several threads, each has a pool of its own."""
+    """Under pytest-run-parallel, give each thread of a test a pool of its own."""
     if config.getoption("parallel_threads", 1) in (1, "1"):
         return
     for item in items:
@@ -64,13 +64,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         kind = item.callspec.params.get("pool") if hasattr(item, "callspec") else None
         shared = {"lender", "pair"} if kind in KINDS else {"lender", "pair", "pool"}
         if kind in KINDS:
-            item.obj = with_a_pool_of_its_own(item.obj, kind)
+            item.obj = with_own_pool(item.obj, kind)
         if not shared.isdisjoint(item.fixturenames):
-            reason = "its threads would share one pool, and it counts, or one connection"
+            reason = "its threads would share one pool, whose counters it checks, or one connection"
             item.add_marker(pytest.mark.thread_unsafe(reason=reason))
 
 
-def with_a_pool_of_its_own(test: Callable[..., None], kind: str) -> Callable[..., None]:
+def with_own_pool(test: Callable[..., None], kind: str) -> Callable[..., None]:
     @functools.wraps(test)
     def run(**fixtures: object) -> None:
         if "pool" in fixtures:

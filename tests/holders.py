@@ -36,7 +36,7 @@ def arrow_array(buffer: Any) -> pa.Array:
 
 
 class Raw(io.RawIOBase):
-    """A user's own class, with the buffer in an attribute."""
+    """A user's own class that keeps the buffer in an attribute."""
 
     def __init__(self, buffer: Any) -> None:
         self.buffer = memoryview(buffer)[7:]
@@ -45,7 +45,7 @@ class Raw(io.RawIOBase):
         return bytes(self.buffer)
 
 
-# name: (make a holder from a buffer, see what it sees)
+# name: (make a holder of a buffer, return the bytes that the holder sees)
 HOLDERS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], bytes]]] = {
     "memoryview": (memoryview, bytes),
     "slice": (lambda b: memoryview(b)[100:-100], bytes),
@@ -83,7 +83,7 @@ HOLDERS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], bytes]]] = {
 }
 
 
-if find_spec("cffi"):  # there is none for a free-threaded CPython 3.13
+if find_spec("cffi"):  # cffi does not support free-threaded CPython 3.13
     import cffi
 
     FFI = cffi.FFI()
@@ -93,7 +93,7 @@ if find_spec("cffi"):  # there is none for a free-threaded CPython 3.13
     )
 
 
-# Each way takes bytes from the pool and returns a view of them, and what lets go of them.
+# Each way takes a buffer and returns a view of it, and the call that gives up the handle.
 def by_release(pool: Pool) -> tuple[Any, Callable[[], object]]:
     alloc = pool.allocator()
     return alloc.allocate(N), alloc.release

@@ -1,4 +1,4 @@
-"""``bytepool.Allocator``: the handle's rules, the same for every kind of pool."""
+"""``bytepool.Allocator``: the rules of the handle, the same for every kind of pool."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_release_with_a_live_view_is_deferred(pool: Pool) -> None:
     assert (stats.outstanding, stats.deferred) == (1, 1)
     reuse_hard(pool, 1000)
     assert view == pattern(1000)
-    view[0] = 0  # until it lets go, the memory is that holder's alone
+    view[0] = 0  # the view owns the memory as long as it lives
     del view
     stats = pool.stats()
     assert (stats.outstanding, stats.deferred) == (0, 1)

@@ -1,4 +1,4 @@
-"""The benchmarks measure what they say; that their numbers are good is for nobody to assert."""
+"""The benchmarks run and measure what they claim. No test asserts how fast anything is."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_every_benchmark_case_runs(case: Case) -> None:
 def test_every_workload_measures_every_contender_once() -> None:
     for load in {(case.workload, case.load) for case in ALL}:
         labels = Counter(case.label for case in ALL if (case.workload, case.load) == load)
-        assert set(labels.values()) == {1}, "each once"
+        assert set(labels.values()) == {1}, "every contender once"
         expected = {"calls": 6, "threads": 2, "zero": 3}.get(load[0], len(cases.CONTENDERS))
         assert len(labels) == expected
 
@@ -45,7 +45,7 @@ def test_quick_plan_is_a_subset_of_the_full_plan() -> None:
 def test_fresh_memory_causes_page_faults_and_pooled_memory_does_not(
     name: str, least: int, most: int
 ) -> None:
-    # In a process of its own: glibc keeps more and more after large blocks were freed.
+    # A process of its own, because glibc raises its thresholds after large blocks were freed.
     code = f"""
 from bytepool.bench import cases
 from bytepool.bench.worker import Measured
@@ -85,7 +85,7 @@ def test_command_writes_a_table_a_page_and_json(
     assert "http" not in page.replace("http://www.w3.org", "").replace(
         "http://purl.org", ""
     ).replace("https://matplotlib.org", "").replace("http://creativecommons.org", ""), (
-        "nothing is fetched"
+        "the page loads nothing from the network"
     )
     suite = pyperf.BenchmarkSuite.load(str(tmp_path / "out" / "results.json"))
     assert suite.get_benchmark_names() == [case.name for case in few]

@@ -1,4 +1,4 @@
-"""Every code block of the documents does what it says."""
+"""Every code block of README.md and docs/ runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def check_shell(example: Example) -> None:
-    """Shell blocks name targets of the Makefile, which the continuous tests run for real."""
+    """Check that shell blocks name targets of the Makefile. ``.ci/run`` runs the targets."""
     for line in example.parsed.splitlines():
         program, target = line.split()
         assert program == "make"
@@ -23,7 +23,7 @@ def check_shell(example: Example) -> None:
 
 
 PARSERS: list[Any] = [PythonCodeBlockParser(), CodeBlockParser("sh", check_shell)]
-# Rust blocks are run by `cargo test` (src/lib.rs includes the README in its doctests).
+# `cargo test` runs the Rust blocks: src/lib.rs includes the README in its doctests.
 LANGUAGES = {"python", "sh", "rust"}
 
 
@@ -37,7 +37,7 @@ def test_code_blocks_of_the_documents_run(
     capsys.readouterr()
     blocks = [line[3:].strip() for line in document.read_text().splitlines() if line[:3] == "```"]
     languages = blocks[::2]
-    assert set(languages) <= LANGUAGES, "a block in a language that no test runs"
+    assert set(languages) <= LANGUAGES, "no test runs blocks in this language"
     assert len(examples) >= sum(language != "rust" for language in languages)
 
 

@@ -1,4 +1,4 @@
-"""The examples run, and do what they say. The demo's alarm is tested with a file that changes."""
+"""The examples run and print what they promise, and the demo detects a single wrong byte."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_demo_receives_every_byte(sources: Path) -> None:
 
 
 def test_demo_fails_if_a_single_byte_is_wrong(sources: Path) -> None:
-    """A file whose digest was taken before one byte of it changed."""
+    """One byte of a file changes after its digest was taken."""
     code = f"""
         import sys
         sys.path.insert(0, "demo")
@@ -109,7 +109,7 @@ def test_demo_fails_if_a_single_byte_is_wrong(sources: Path) -> None:
         if __name__ == "__main__":
             runpy.run_path("demo", run_name="__main__")
     """
-    script = sources.parent / "change.py"
+    script = sources.parent / "change_byte.py"
     script.write_text(textwrap.dedent(code))
     output = run(str(script), status=1)
     for name in ("asyncio streams", "bytepool.streams"):
@@ -123,7 +123,7 @@ def test_demo_reports_a_folder_without_files(tmp_path: Path) -> None:
 
 
 def test_demo_reports_wrong_headers_and_broken_connections(sources: Path) -> None:
-    (sources.parent / "liar.py").write_text(
+    (sources.parent / "wrong_client.py").write_text(
         textwrap.dedent("""
             import socket
             from server import HEADER
@@ -136,14 +136,14 @@ def test_demo_reports_wrong_headers_and_broken_connections(sources: Path) -> Non
     code = f"""
         import sys
         sys.path[:0] = ["demo", {str(sources.parent)!r}]
-        import clients, liar, runpy
+        import clients, runpy, wrong_client
 
-        clients.send_files = liar.send_files
+        clients.send_files = wrong_client.send_files
         sys.argv = ["demo", "--seconds", "1", "--connections", "2", {str(sources)!r}]
         if __name__ == "__main__":
             runpy.run_path("demo", run_name="__main__")
     """
-    script = sources.parent / "lie.py"
+    script = sources.parent / "send_wrong.py"
     script.write_text(textwrap.dedent(code))
     output = run(str(script), status=1)
     for name in ("asyncio streams", "bytepool.streams"):

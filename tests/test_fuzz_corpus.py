@@ -1,4 +1,4 @@
-"""What the fuzzers have found worth keeping, replayed: ``make fuzz`` finds more."""
+"""The corpus of the fuzzers, replayed. ``make fuzz`` extends the corpus."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.mark.parametrize("target", ["surface", "streams"])
 def test_every_input_of_the_corpus_replays_cleanly(target: str) -> None:
-    """In a process of its own, which may crash, and whose garbage nobody else has to collect."""
+    """In a process of its own, so that a crash is reported as one failed test."""
     corpus = ROOT / "fuzz" / "corpus" / target
     inputs = len(list(corpus.iterdir()))
-    assert inputs > 50, "the corpus is gone"
+    assert inputs > 50, "inputs are missing from the corpus"
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-m", "fuzz", target, "--replay", str(corpus)],
         cwd=ROOT,

@@ -1,8 +1,8 @@
-"""A million of each public call leave nothing behind, whether they succeed or raise.
+"""Every public call, repeated a million times, leaks nothing, whether it succeeds or raises.
 
-Not a block of CPython's, counted exactly, nor a byte of the C library's allocator beyond what it
-and the interpreter keep for themselves, nor a mapping, nor a buffer of the pool's. In ``make test``
-it is fewer.
+The tests count the blocks of CPython's allocator, the bytes of the C library's allocator, the
+memory mappings and the buffers in use. ``make leaks`` makes a million calls of each kind,
+``make test`` a few thousand.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
 TIMES = repetitions(short=2_000, long=1_000_000)
-# A tenth as often.
+# These calls are repeated a tenth as often.
 SLOW = {"pool.stats", "stats.as_dict", "prometheus", "tracked", "holders", "async, served"}
 SLOW |= {"async, cancelled", "readview", "readview, cancelled", "readview, too early", "readinto"}
 SLOW |= {"pool.view, a mapping", "read_file"}
-SLACK = 80  # blocks, whatever the number of calls: caches of the interpreter
+SLACK = 80  # blocks that caches of the interpreter may add, whatever the number of calls
 
 
 class Mallinfo(ctypes.Structure):
-    """``struct mallinfo2`` of glibc: ten numbers, of which two are used here."""
+    """``struct mallinfo2`` of glibc: ten numbers. Two of them are used."""
 
     _fields_ = (
         ("before", ctypes.c_size_t * 4),
@@ -47,13 +47,13 @@ class Mallinfo(ctypes.Structure):
 
 
 def mapped() -> int:
-    """How many mappings the process has: large buffers are mappings of their own."""
+    """Return the number of memory mappings. Every large buffer is one."""
     with Path("/proc/self/maps").open("rb") as maps:
         return sum(1 for _ in maps)
 
 
 def malloced() -> int:
-    """The bytes that are allocated from the C library, and with them from Rust."""
+    """Return the bytes allocated from the C library, which Rust uses as well."""
     mallinfo2 = ctypes.CDLL(None).mallinfo2
     mallinfo2.restype = Mallinfo
     info = mallinfo2()
@@ -96,7 +96,7 @@ def pool_in_a_block() -> None:
         pool.view(100)
 
 
-def pool_with_all_there_is() -> None:
+def pool_with_all_options() -> None:
     Pool(64, 128, 2, name="x", track="all", steps=2, max_bytes=1000, zero="release").view(100)
 
 
@@ -105,7 +105,7 @@ def allocator() -> None:
     ALLOC.release()
 
 
-def outlives_its_pool() -> memoryview:
+def view_that_outlives_its_pool() -> memoryview:
     return Pool(64, 128, 2).view(100)
 
 
@@ -126,8 +126,8 @@ def timed_out() -> None:
 def ticket() -> None:
     from bytepool._bytepool import Ticket
 
-    with BUDGET.allocate(4096), Ticket(BUDGET, 100, int) as place:
-        place.take()
+    with BUDGET.allocate(4096), Ticket(BUDGET, 100, int) as waiter:
+        waiter.take()
 
 
 def holders() -> None:
@@ -145,8 +145,8 @@ async def served() -> None:
     (await task).release()
 
 
-async def waits(cancel: bool) -> None:
-    """For memory, and then for bytes; and then it is cancelled, or the stream is over."""
+async def read_in_vain(cancel: bool) -> None:
+    """A read waits for memory, then for bytes, and then is cancelled or meets the end."""
     reader = streams.StreamReader(pool=BUDGET)
     held = BUDGET.allocate(4096)
     task = asyncio.ensure_future(reader.readview(100))
@@ -203,10 +203,10 @@ LEFT.settimeout(1e-6)
 
 CALLS: dict[str, Callable[[], Any]] = {
     "Pool": lambda: Pool(64, 128, 2),
-    "Pool, all options": pool_with_all_there_is,
+    "Pool, all options": pool_with_all_options,
     "with Pool": pool_in_a_block,
     "Pool.null": lambda: Pool.null().view(10),
-    "a view outlives its pool": outlives_its_pool,
+    "a view outlives its pool": view_that_outlives_its_pool,
     "pool.view": lambda: POOL.view(100),
     "pool.view, transient": lambda: POOL.view(5000),
     "pool.allocate": lambda: POOL.allocate(100).release(),
@@ -235,7 +235,7 @@ CALLS: dict[str, Callable[[], Any]] = {
     "pool.view, a mapping": lambda: LARGE.view(1 << 20),
     "pool.view, with poison": lambda: POISONED.view(100),
     "pool.view, zeroed": lambda: ZEROED.view(100),
-    # What raises.
+    # These calls raise.
     "allocated already": lambda: HELD.allocate(1),
     "returned already": ALLOC.release,
     "no bytes": ALLOC.bytes,
@@ -245,7 +245,7 @@ CALLS: dict[str, Callable[[], Any]] = {
     "no integer": lambda: POOL.allocate("1"),  # type: ignore[arg-type]
     "raises": lambda: ALLOC.allocate(Hostile()),
     "raises in Pool": lambda: Pool(Hostile()),
-    "sizes the wrong way round": lambda: Pool(1 << 20, 1),
+    "min_size above max_size": lambda: Pool(1 << 20, 1),
     "no such policy": lambda: Pool(zero="often"),  # type: ignore[arg-type]
     "no such level": lambda: Pool(track="some"),  # type: ignore[arg-type]
     "closed": lambda: CLOSED.view(1),
@@ -253,10 +253,10 @@ CALLS: dict[str, Callable[[], Any]] = {
     "exhausted": timed_out,
     "not its turn yet": ticket,
     "pickled": lambda: POOL.__reduce__(),
-    "the exporter made by hand": lambda: type(POOL.view(1).obj)(),
+    "exporter has no constructor": lambda: type(POOL.view(1).obj)(),
     "async, cancelled": on_loop(cancelled),
-    "readview, cancelled": on_loop(lambda: waits(cancel=True)),
-    "readview, too early": on_loop(lambda: waits(cancel=False)),
+    "readview, cancelled": on_loop(lambda: read_in_vain(cancel=True)),
+    "readview, too early": on_loop(lambda: read_in_vain(cancel=False)),
     "recv_exactly, too early": receive_too_little,
     "no file": lambda: blocking.read_file("nowhere", POOL),
 }
@@ -271,7 +271,7 @@ def _closed_at_the_end() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_else() -> Iterator[None]:
+def _without_garbage_collector() -> Iterator[None]:
     gc.collect()
     gc.disable()
     yield
@@ -291,14 +291,14 @@ def call(work: Callable[[], Any], times: int) -> None:
 def growth(work: Callable[[], Any], times: int) -> tuple[int, int, int, int]:
     def now() -> tuple[int, int, int, int]:
         pools = (POOL, TRACKED, BUDGET, LARGE, POISONED, ZEROED)
-        out = sum(pool.stats().outstanding for pool in pools)
-        return sys.getallocatedblocks(), malloced(), mapped(), out
+        in_use = sum(pool.stats().outstanding for pool in pools)
+        return sys.getallocatedblocks(), malloced(), mapped(), in_use
 
     before = now()
     call(work, times)
     gc.collect()
-    blocks, malloced_bytes, mappings, out = (b - a for a, b in zip(before, now(), strict=True))
-    return blocks, malloced_bytes, mappings, out
+    blocks, malloced_bytes, mappings, in_use = (b - a for a, b in zip(before, now(), strict=True))
+    return blocks, malloced_bytes, mappings, in_use
 
 
 @pytest.mark.timeout(3600)
@@ -306,14 +306,15 @@ def growth(work: Callable[[], Any], times: int) -> tuple[int, int, int, int]:
 def test_a_call_leaves_nothing_behind(name: str) -> None:
     work = CALLS[name]
     call(work, 300)
-    for _again in range(3):  # what leaks does so each time, what fills up and is cleared does not
-        blocks, malloced_bytes, mappings, out = growth(work, TIMES // 10 if name in SLOW else TIMES)
-        assert out == 0, "buffers that are out"
+    for _attempt in range(3):  # a leak shows every time, a cache that fills up does not
+        times = TIMES // 10 if name in SLOW else TIMES
+        blocks, malloced_bytes, mappings, in_use = growth(work, times)
+        assert in_use == 0, "buffers are still in use"
         if blocks <= SLACK and malloced_bytes <= SLACK * 1024 and mappings <= SLACK:
             return
     pytest.fail(
-        f"{blocks} blocks of CPython's, {malloced_bytes} bytes of the C library's, "
-        f"{mappings} mappings"
+        f"{blocks} blocks of CPython, {malloced_bytes} bytes of the C library, "
+        f"{mappings} mappings leaked"
     )
 
 

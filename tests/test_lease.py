@@ -1,7 +1,8 @@
-"""The one rule: storage goes home when the object that exports it dies, and nothing else sends it.
+"""The one rule: a buffer is returned when the object that exports it dies, and only then.
 
-Every library here is made to hold on to pooled memory, in every way a user can let go of it, and
-then the pool is reused hard. What the holder sees must not change, and nothing may be lost after.
+Every library in ``holders.py`` keeps pooled memory while the user gives up the handle in every
+possible way. The tests then reuse the pool. The holder must still see its own bytes, and its end
+must return the buffer.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 def wait_for_pyzmq(pool: Pool) -> None:
-    """It lets go of what it held in a thread of its own."""
+    """Pyzmq drops the messages that it held in a thread of its own."""
     deadline = time.monotonic() + 10
     while pool.stats().outstanding and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -56,11 +57,11 @@ def test_holder_keeps_its_bytes_after_the_handle_is_gone(
     holder = make(buffer)
     view[:] = pattern(N)
     expected = see(holder)
-    assert any(expected), "it sees what was written later: it holds the memory, not a copy"
+    assert any(expected), "the holder sees later writes, so it holds the memory and not a copy"
 
     del view, buffer
     finish()
-    assert lender.stats().outstanding == 1, "it is still out"
+    assert lender.stats().outstanding == 1, "the buffer is still in use"
     reuse_hard(lender, N)
     assert see(holder) == expected
 
@@ -69,7 +70,7 @@ def test_holder_keeps_its_bytes_after_the_handle_is_gone(
     if name.startswith("zmq"):
         wait_for_pyzmq(lender)
     stats = lender.stats()
-    assert stats.outstanding == 0, "nothing is lost"
+    assert stats.outstanding == 0, "the buffer was returned"
     for bucket in stats.buckets:
         assert bucket.hits + bucket.misses == bucket.returned
 
@@ -106,7 +107,7 @@ def test_copies_hold_no_memory_of_the_pool(let_go: Callable[..., Any], lender: P
 
 
 def test_view_of_a_released_view_keeps_the_buffer(lender: Pool) -> None:
-    """Even when each view on the way has been released explicitly."""
+    """The views in between were released explicitly."""
     content = pattern(N)
     with lender.view(N) as outer:
         outer[:] = content
@@ -176,12 +177,12 @@ def test_iterator_over_a_view_keeps_the_buffer(lender: Pool) -> None:
 
 
 def test_zmq_sends_the_original_bytes_after_the_pool_was_reused() -> None:
-    """The frames wait in the socket's queue, by address, long after their release."""
+    """The queue of the socket refers to the frames by address, long after their release."""
     pool = Pool(1024, 1 << 16, 4)
     context = zmq.Context()
     sender, receiver = context.socket(zmq.PUSH), context.socket(zmq.PULL)
     try:
-        sender.copy_threshold = 0  # else pyzmq copies frames below 64 KiB
+        sender.copy_threshold = 0  # pyzmq copies smaller frames by default
         sender.connect("inproc://frames")
         sent = [pattern(N - i) for i in range(20)]
         for message in sent:
@@ -199,7 +200,7 @@ def test_zmq_sends_the_original_bytes_after_the_pool_was_reused() -> None:
 
 
 def test_hash_is_right_though_the_handle_is_released_meanwhile() -> None:
-    """It lets go of the interpreter while it reads; others release, reuse and overwrite."""
+    """Hashing releases the GIL. Other threads release, reuse and overwrite buffers meanwhile."""
     pool = Pool(1 << 20, 1 << 20, 4)
     content = pattern(1 << 20)
     expected = hashlib.sha256(content).digest()
@@ -217,7 +218,7 @@ def test_hash_is_right_though_the_handle_is_released_meanwhile() -> None:
             alloc = pool.allocate(1 << 20)
             alloc.bytes()[:] = content
             digest = hashlib.sha256()
-            # The view is the call's alone, and the handle is gone before the hash is done.
+            # Only the call holds the view, and the handle is gone before the hash is done.
             release = threading.Thread(target=alloc.release)
             view = alloc.bytes()
             release.start()
@@ -233,11 +234,11 @@ def test_hash_is_right_though_the_handle_is_released_meanwhile() -> None:
 
 
 def test_holders_passed_to_another_thread_keep_their_bytes(lender: Pool) -> None:
-    """What one library made of it in one thread, another thread sees, and lets go of."""
+    """One thread makes the holders. Another thread reads their bytes and drops them."""
     made: queue.SimpleQueue[tuple[str, Any, bytes] | None] = queue.SimpleQueue()
     failures: list[str] = []
 
-    def take_over() -> None:
+    def check_and_drop() -> None:
         while (item := made.get()) is not None:
             name, holder, expected = item
             reuse_hard(lender, N)
@@ -245,7 +246,7 @@ def test_holders_passed_to_another_thread_keep_their_bytes(lender: Pool) -> None
                 failures.append(name)
             del item, holder
 
-    thread = threading.Thread(target=take_over)
+    thread = threading.Thread(target=check_and_drop)
     thread.start()
     for name, (make, see) in HOLDERS.items():
         with lender.allocate(N) as alloc:

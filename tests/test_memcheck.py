@@ -1,4 +1,4 @@
-"""valgrind over the plain calls of Python: ``make memcheck`` does more."""
+"""valgrind checks plain calls from Python. ``make memcheck`` checks far more."""
 
 from __future__ import annotations
 

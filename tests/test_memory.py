@@ -1,4 +1,4 @@
-"""The memory that a process keeps, as the system counts it; ``benches/memory.py`` measures it."""
+"""The resident memory of a process, as ``benches/memory.py`` measures it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def measure(case: str, name: str) -> dict[str, float]:
 
 
 def test_trim_returns_the_memory_of_a_burst_to_the_system() -> None:
-    """Among other memory that comes and goes, so that the allocator has holes everywhere."""
+    """The burst of a gibibyte runs beside other allocations, so that the heap is fragmented."""
     figures = measure("burst", "bytepool")
     assert figures["peak"] - figures["began"] > 1 << 30
     assert figures["trimmed"] > 32 << 20
@@ -31,7 +31,7 @@ def test_trim_returns_the_memory_of_a_burst_to_the_system() -> None:
 
 
 def test_two_steps_per_doubling_waste_at_most_a_quarter() -> None:
-    """Powers of two take 1.3 times what is asked for on a mixed load, two steps a doubling 1.2."""
+    """On a mixed load, powers of two take 1.3 times the requested bytes, two steps 1.2 times."""
     figures = measure("mixed", "steps=2")
     assert figures["lent"] <= 1.25
     assert figures["hit_rate"] >= 0.95

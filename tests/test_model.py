@@ -1,6 +1,6 @@
-"""Random sequences of everything at once, on a pool and on the null pool, against a plain model.
+"""Random sequences of all calls, on a pool and on a null pool, compared with a plain model.
 
-Both must answer every step the same way: the same contents, the same errors in the same words.
+Both pools must answer every step alike: the same contents, and the same errors in the same words.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ STAMPS = st.integers(1, 255)
 
 @dataclass
 class Memory:
-    """What one buffer must hold, as long as anybody refers to it."""
+    """The expected content of one buffer, and the number of its holders."""
 
     data: bytearray
     holders: int = 0
@@ -43,7 +43,7 @@ class Memory:
 
 @dataclass
 class Handle:
-    """An allocator of each pool, and the memory the model says they hold."""
+    """An allocator of each pool, and the memory that they should hold."""
 
     twins: list[Allocator]
     memory: Memory | None = None
@@ -51,15 +51,15 @@ class Handle:
 
 @dataclass
 class Holder:
-    """The same kind of view from each pool, and the part of the memory that it shows."""
+    """A view of the same kind from each pool, and the part of the memory that they show."""
 
     twins: list[Any]
     memory: Memory
     part: slice
 
 
-def refusals(error: type[Exception], *calls: Callable[[], object]) -> None:
-    """All calls must raise that error, in the same words."""
+def assert_all_raise(error: type[Exception], *calls: Callable[[], object]) -> None:
+    """Check that all calls raise this error in the same words."""
     refused = []
     for call in calls:
         # Not pytest.raises: its traceback would keep the allocator of the call alive.
@@ -82,7 +82,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.live_holders: list[Holder] = []
         self.dropped = self.deferred = 0
 
-    # What the model does.
+    # The model.
 
     def lend(self, n: int) -> Memory:
         memory = Memory(bytearray(n))
@@ -95,26 +95,26 @@ class PoolMachine(RuleBasedStateMachine):
         self.live_holders.append(holder)
         return holder
 
-    def settle(self, memory: Memory) -> None:
-        """Count one reference fewer; the last one sends it home."""
+    def remove_holder(self, memory: Memory) -> None:
+        """Count one holder fewer. The last one returns the buffer."""
         memory.holders -= 1
         if memory.holders == 0:
             self.live = [other for other in self.live if other is not memory]
             self.dropped += not memory.released
 
-    def let_go(self, handle: Handle) -> None:
+    def release_handle(self, handle: Handle) -> None:
         memory, handle.memory = handle.memory, None
         if memory is not None:
             memory.released = True
             self.deferred += memory.holders > 1
-            self.settle(memory)
+            self.remove_holder(memory)
 
     def fill(self, twins: list[Any], memory: Memory, stamp: int) -> None:
         memory.data[:] = bytes([stamp]) * len(memory.data)
         for view in twins:
             view[:] = memory.data
 
-    # What a user can do.
+    # The calls of a user.
 
     @rule(target=handles)
     def new_allocator(self) -> Handle:
@@ -132,7 +132,7 @@ class PoolMachine(RuleBasedStateMachine):
     def allocate(self, handle: Handle, n: int, stamp: int) -> Holder | MultipleResults[Holder]:
         calls = [partial(alloc.allocate, n) for alloc in handle.twins]
         if handle.memory is not None:
-            refusals(BytesAlreadyAllocatedError, *calls)
+            assert_all_raise(BytesAlreadyAllocatedError, *calls)
             return multiple()
         twins = [call() for call in calls]
         handle.memory = self.lend(n)
@@ -143,32 +143,32 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(target=holders, handle=handles)
     def bytes_(self, handle: Handle) -> Holder | MultipleResults[Holder]:
         if handle.memory is None:
-            refusals(BytesAlreadyReturnedError, *(alloc.bytes for alloc in handle.twins))
+            assert_all_raise(BytesAlreadyReturnedError, *(alloc.bytes for alloc in handle.twins))
             return multiple()
         return self.new_holder([alloc.bytes() for alloc in handle.twins], handle.memory)
 
     @rule(handle=handles)
     def release(self, handle: Handle) -> None:
         if handle.memory is None:
-            refusals(BytesAlreadyReturnedError, *(alloc.release for alloc in handle.twins))
+            assert_all_raise(BytesAlreadyReturnedError, *(alloc.release for alloc in handle.twins))
             return
         for alloc in handle.twins:
             alloc.release()
-        self.let_go(handle)
+        self.release_handle(handle)
 
     @rule(handle=handles)
     def leave_with(self, handle: Handle) -> None:
         for alloc in handle.twins:
             with alloc:
                 pass
-        self.let_go(handle)
+        self.release_handle(handle)
 
     @rule(handle=consumes(handles))
     def drop_allocator(self, handle: Handle) -> None:
         handle.twins.clear()
         memory, handle.memory = handle.memory, None
         if memory is not None:
-            self.settle(memory)
+            self.remove_holder(memory)
 
     @rule(target=holders, n=SIZES, stamp=STAMPS)
     def pool_view(self, n: int, stamp: int) -> Holder:
@@ -196,7 +196,7 @@ class PoolMachine(RuleBasedStateMachine):
 
     @rule(target=holders, holder=holders)
     def array_of_the_exporter(self, holder: Holder) -> Holder | MultipleResults[Holder]:
-        """NumPy then keeps a reference to the exporter, and no export."""
+        """The array then refers to the exporter without exporting its buffer."""
         exporters = [getattr(view, "obj", None) for view in holder.twins]
         size = len(holder.memory.data)
         if size == 0 or not all(type(exporter).__name__ == "Lease" for exporter in exporters):
@@ -215,27 +215,27 @@ class PoolMachine(RuleBasedStateMachine):
     def drop_holder(self, holder: Holder) -> None:
         holder.twins.clear()
         self.live_holders = [other for other in self.live_holders if other is not holder]
-        self.settle(holder.memory)
+        self.remove_holder(holder.memory)
 
     @rule(n=st.integers(max_value=-1))
     def negative_size(self, n: int) -> None:
-        refusals(ValueError, *(partial(pool.view, n) for pool in self.pools))
-        refusals(ValueError, *(partial(pool.allocate, n) for pool in self.pools))
+        assert_all_raise(ValueError, *(partial(pool.view, n) for pool in self.pools))
+        assert_all_raise(ValueError, *(partial(pool.allocate, n) for pool in self.pools))
 
     @rule()
     def collect(self) -> None:
         gc.collect()
 
-    # What must hold after each step.
+    # The checks after each step.
 
     @invariant()
-    def contents_are_their_holders_alone(self) -> None:
+    def holders_see_their_own_bytes(self) -> None:
         for holder in self.live_holders:
             for view in holder.twins:
                 assert bytes(view) == holder.memory.data[holder.part]
 
     @invariant()
-    def the_numbers_are_true(self) -> None:
+    def counters_match_the_model(self) -> None:
         for pool in self.pools:
             stats = pool.stats()
             assert stats.outstanding == len(self.live)
@@ -248,5 +248,5 @@ class PoolMachine(RuleBasedStateMachine):
         assert sum(bucket.outstanding for bucket in pooled.buckets) == len(self.live) - big
 
 
-# As long as it takes on a busy machine.
+# Long enough for a busy machine.
 TestPoolMachine = pytest.mark.timeout(600)(PoolMachine.TestCase)

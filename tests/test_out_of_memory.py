@@ -1,4 +1,4 @@
-"""Memory that really runs out, under a limit of the address space: MemoryError, and all goes on."""
+"""When memory runs out, calls raise MemoryError and the pool stays usable."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def check(pool):
         assert bucket.returned - bucket.freed - bucket.hits == bucket.depth, stats
 """
 
-# Each uses up all there is, several times, and the pool is as good as before.
-USES = {
+# Each case exhausts a limited address space several times, and checks the pool in between.
+CASES = {
     "views": """
         limit()
         pool = Pool(max_size=MIB, max_buffers=1000)
@@ -50,7 +50,7 @@ USES = {
     "handles": """
         limit()
         import warnings
-        warnings.simplefilter("ignore")  # they are dropped
+        warnings.simplefilter("ignore")  # for dropped handles
         pool = Pool(max_size=MIB, max_buffers=1000, track="all")
         for _ in range(3):
             assert use_up(lambda: pool.allocate(MIB)) >= 30
@@ -66,10 +66,10 @@ USES = {
             idle = pool.stats().idle_bytes
             assert idle >= 30 * MIB
             try:
-                pool.view(1 << 50)  # no idle memory will do for that, so it stays
+                pool.view(1 << 50)  # no idle memory is large enough, so none is evicted
             except MemoryError:
                 assert pool.stats().idle_bytes == idle
-            pool.view(25 * MIB)  # it makes way
+            pool.view(25 * MIB)  # evicts idle memory
             assert pool.stats().idle_bytes < idle
             check(pool)
             pool.trim()
@@ -102,7 +102,7 @@ USES = {
         threads = [threading.Thread(target=work) for _ in range(3)]
         for thread in threads:
             thread.start()
-        limit()  # it takes memory to start them
+        limit()  # starting threads takes memory
         limited.set()
         for thread in threads:
             thread.join()
@@ -131,14 +131,14 @@ USES = {
 }
 
 
-@pytest.mark.parametrize("use", USES)
-def test_memory_error_loses_no_buffer_and_the_pool_stays_usable(use: str) -> None:
-    code = f"{SETUP}\n{dedent(USES[use])}\nprint('end')"
+@pytest.mark.parametrize("case", CASES)
+def test_memory_error_loses_no_buffer_and_the_pool_stays_usable(case: str) -> None:
+    code = f"{SETUP}\n{dedent(CASES[case])}\nprint('end')"
     assert run_python(code) == "end\n"
 
 
-# What CPython allocates for them fails: the first time, the second, the third...
-SINGLY = """
+# Makes the first allocation of CPython fail during each call, then the second, and so on.
+FAIL_EACH_ALLOCATION = """
 import sys
 import _testcapi
 from bytepool import Pool
@@ -147,17 +147,17 @@ from bytepool._bytepool import Ticket
 pool, budget = Pool(64, 4096, 4, name="starved"), Pool(64, 4096, 4, max_bytes=4096)
 tracked, closed = Pool(64, 4096, 4, track="all"), Pool()
 closed.close()
-sys.unraisablehook = lambda _: None  # what could not be noted is said there
+sys.unraisablehook = lambda _: None  # called for buffers that could not be tracked
 held, alloc = pool.allocate(100), pool.allocator()
 
 def in_a_block():
     with pool.allocate(100) as one:
         one.bytes()
 
-def take(ticket):
-    with budget.allocate(4096) as all_of_it, Ticket(budget, 100, int) as place:
-        all_of_it.release()
-        getattr(place, ticket)()
+def take(method):
+    with budget.allocate(4096) as whole_budget, Ticket(budget, 100, int) as waiter:
+        whole_budget.release()
+        getattr(waiter, method)()
         budget.allocator().release()
 
 CALLS = [
@@ -180,7 +180,7 @@ CALLS = [
 refused = 0
 for work in CALLS:
     for n in range(-1, 40):
-        if n >= 0:  # not the first time: some names are made once in a process, and then must be
+        if n >= 0:  # the first call creates strings that a process creates only once
             _testcapi.set_nomemory(n, n + 1)
         try:
             work()
@@ -200,4 +200,4 @@ print(refused)
 
 def test_failed_python_allocation_raises_and_loses_no_buffer() -> None:
     pytest.importorskip("_testcapi", reason="this Python came without its own tests")
-    assert int(run_python(SINGLY, "-W", "ignore")) > 40
+    assert int(run_python(FAIL_EACH_ALLOCATION, "-W", "ignore")) > 40

@@ -1,4 +1,4 @@
-"""``poison=True``: whoever writes to bytes that have gone home is found out."""
+"""``poison=True`` detects writes to idle buffers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from bytepool import BytesOverwrittenError, MisuseError, Pool
 KIB = 1 << 10
 
 
-def kept_address(pool: Pool, n: int) -> int:
-    """The address of bytes that have gone home, as careless code might keep it."""
+def address_of_idle_buffer(pool: Pool, n: int) -> int:
+    """Return the address of a buffer that was returned, as careless code might keep it."""
     view = pool.view(n)
     view[:] = b"x" * n
     return ctypes.addressof(ctypes.c_char.from_buffer(view))
@@ -23,12 +23,12 @@ def kept_address(pool: Pool, n: int) -> int:
 @pytest.mark.parametrize("n", [100, 64 * KIB, 1 << 20])
 def test_write_to_an_idle_buffer_raises_at_its_next_allocation(n: int) -> None:
     pool = Pool(min_size=64, poison=True)
-    address = kept_address(pool, n)
+    address = address_of_idle_buffer(pool, n)
     ctypes.memset(address + n // 2, 1, 1)
     with pytest.raises(BytesOverwrittenError, match=rf"{n // 2} after it had come home"):
         pool.allocate(n)
     assert issubclass(BytesOverwrittenError, MisuseError)
-    # It is reported once, and everything stays usable.
+    # The error is raised once, and the pool stays usable.
     with pool.allocate(n) as alloc:
         assert bytes(alloc.bytes()) == b"\xdb" * n
     assert pool.stats().outstanding == 0
@@ -36,7 +36,7 @@ def test_write_to_an_idle_buffer_raises_at_its_next_allocation(n: int) -> None:
 
 def test_bytes_past_the_requested_size_are_checked() -> None:
     pool = Pool(min_size=1024, poison=True)
-    address = kept_address(pool, 10)
+    address = address_of_idle_buffer(pool, 10)
     ctypes.memset(address + 1023, 1, 1)
     with pytest.raises(BytesOverwrittenError, match="at offset 1023"):
         pool.view(10)
@@ -53,7 +53,7 @@ def test_writes_to_buffers_in_use_are_allowed() -> None:
 @pytest.mark.parametrize("zero", ["release", "allocate"])
 def test_poison_can_be_combined_with_zeroing(zero: Literal["release", "allocate"]) -> None:
     pool = Pool(poison=True, zero=zero)
-    address = kept_address(pool, 100)
+    address = address_of_idle_buffer(pool, 100)
     assert ctypes.string_at(address, 100) == b"\xdb" * 100
     assert bytes(pool.view(100)) == bytes(100)
 
@@ -68,7 +68,7 @@ def test_buffer_passed_to_a_waiter_is_poisoned() -> None:
 
 def test_pool_without_poison_does_not_check() -> None:
     pool = Pool()
-    address = kept_address(pool, 100)
+    address = address_of_idle_buffer(pool, 100)
     ctypes.memset(address, 1, 1)
     assert bytes(pool.view(100)) == b"\x01" + b"x" * 99
     assert not pool.poison

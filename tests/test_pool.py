@@ -22,7 +22,10 @@ def test_arguments_are_positional_or_keyword_and_readable() -> None:
 def test_properties_return_the_defaults_of_the_signature() -> None:
     pool = Pool()
     for name, parameter in inspect.signature(Pool).parameters.items():
-        if name not in ("max_idle_bytes", "track"):  # None stands for what is settled elsewhere
+        if name not in (
+            "max_idle_bytes",
+            "track",
+        ):  # None stands for a value that depends on other settings
             assert getattr(pool, name) == parameter.default
     assert pool.min_size < pool.max_size
 
@@ -181,7 +184,7 @@ def test_view_is_a_writable_memoryview_of_exactly_the_requested_size(pool: Pool)
     assert view.c_contiguous
     assert not view.readonly
     exporter = memoryview(view.obj)
-    assert exporter.nbytes == 100, "the tail of the size class is out of reach"
+    assert exporter.nbytes == 100, "bytes past the requested size are out of reach"
 
 
 def test_view_of_zero_bytes_is_empty(pool: Pool) -> None:

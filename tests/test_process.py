@@ -1,4 +1,4 @@
-"""A process's life: exit with buffers in every state, fork and spawn, other interpreters."""
+"""Exit with buffers in every state, fork, spawn and subinterpreters."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ OPTIONS = ["", "track='all', poison=True", "zero='release', max_bytes=1 << 30, i
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_exit_with_buffers_in_every_state_held_by_every_place(options: str) -> None:
-    """Each in a fork of its own that ends as an interpreter does, with all its finalizers."""
+    """Each case runs in a forked child that shuts its interpreter down in the usual way."""
     code = """
         import os, sys, warnings
         from bytepool import Pool
@@ -138,7 +138,7 @@ def test_exit_with_buffers_in_every_state_held_by_every_place(options: str) -> N
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 def test_multiprocessing_workers_have_pools_of_their_own(method: str) -> None:
-    """Workers have a pool of their own, or their copy of this one, and views are sent as bytes."""
+    """Spawned workers import a new pool, and forked ones use a copy of the parent's."""
     code = """
         import multiprocessing, pickle, sys, warnings
         import bytepool
@@ -156,9 +156,9 @@ def test_multiprocessing_workers_have_pools_of_their_own(method: str) -> None:
             kept[:] = b"k" * 1000
             messages = [bytes([i]) * 5000 + b"end" for i in range(20)]
             with multiprocessing.get_context(METHOD).Pool(2) as workers:
-                for message, (reply, out) in zip(messages, workers.map(work, messages)):
+                for message, (reply, in_use) in zip(messages, workers.map(work, messages)):
                     assert reply == message[::-1]
-                    assert out == (2 if METHOD == "fork" else 1)
+                    assert in_use == (2 if METHOD == "fork" else 1)
             assert kept == b"k" * 1000 and pool.stats().outstanding == 1
             try:
                 pickle.dumps(kept)
@@ -198,7 +198,7 @@ def test_subinterpreter_is_refused_or_works_on_its_own() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_fork_with_live_buffers_while_threads_use_the_pool() -> None:
-    """The child sees its own copy of every buffer, and of the pool; no lock in it is stuck."""
+    """The child has its own copy of the pool and of every buffer, and no lock in it is held."""
     code = """
         import os, signal, sys, threading, time, warnings
         import bytepool
@@ -227,7 +227,7 @@ def test_fork_with_live_buffers_while_threads_use_the_pool() -> None:
             if child == 0:
                 status = 1
                 try:
-                    signal.alarm(20)  # a stuck lock must not hang the child for ever
+                    signal.alarm(20)  # a lock that nobody releases would block the child forever
                     assert view == b"p" * 5000
                     view[:] = b"c" * 5000
                     outstanding = pool.stats().outstanding

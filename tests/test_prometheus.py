@@ -1,4 +1,4 @@
-"""``bytepool.prometheus``, scraped over HTTP as Prometheus would."""
+"""``bytepool.prometheus``, scraped over HTTP as Prometheus does it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Scrape = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 @contextlib.contextmanager
 def endpoint(*pools: Pool) -> Iterator[Callable[[], Scrape]]:
-    """A real endpoint, and what scrapes it."""
+    """Serve the metrics of the pools over HTTP, and return a function that scrapes them."""
     registry = CollectorRegistry()
     registry.register(PoolCollector(*pools))
     server, thread = start_http_server(0, "127.0.0.1", registry)
@@ -65,15 +65,15 @@ def test_every_pool_is_exported_under_its_name() -> None:
         assert value(seen, "bytepool_returned_buffers_total", **label) == 4
         assert value(seen, "bytepool_freed_buffers_total", **label, reason="discarded") == 1
         assert value(seen, "bytepool_idle_buffers", **label) == 2
-        out = {"pool": "uploads", "size": "4096"}
-        assert value(seen, "bytepool_outstanding_buffers", **out) == 1
+        larger = {"pool": "uploads", "size": "4096"}
+        assert value(seen, "bytepool_outstanding_buffers", **larger) == 1
         pool = {"pool": "uploads"}
         assert value(seen, "bytepool_outstanding_bytes", **pool) == 4096 + 5000
         assert value(seen, "bytepool_deferred_bytes", **pool) == 4096
         assert value(seen, "bytepool_transient_requests_total", **pool) == 1
         assert value(seen, "bytepool_limit_bytes", **pool, limit="max_bytes") == 1 << 20
         assert value(seen, "bytepool_idle_bytes", pool="") == 0
-        # Each scrape is a new snapshot, and of everything.
+        # Every scrape takes new snapshots.
         del view, transient
         assert value(scrape(), "bytepool_outstanding_bytes", **pool) == 0
         stats = uploads.stats()
@@ -85,7 +85,7 @@ def test_metric_names_follow_the_conventions_of_prometheus() -> None:
     registry.register(PoolCollector(Pool()))
     for family in registry.collect():
         assert family.name.startswith("bytepool_")
-        assert not family.name.endswith("_total"), "the client adds it to counters"
+        assert not family.name.endswith("_total"), "the client library adds this suffix to counters"
         assert family.documentation
 
 

@@ -1,4 +1,4 @@
-"""Code that runs in the middle of a call, and comes back into the pool or the same allocator."""
+"""Python code that runs in the middle of a call and uses the same pool or allocator."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class IndexThatAllocates:
-    """A size whose ``__index__`` takes the bytes first."""
+    """A size whose ``__index__`` allocates from the same allocator."""
 
     def __init__(self, alloc: Allocator) -> None:
         self.alloc = alloc
@@ -41,7 +41,7 @@ def test_size_object_may_allocate_from_the_same_allocator(pool: Pool) -> None:
 
 
 class Finalizer:
-    """Garbage in a cycle, whose ``__del__`` uses the pool and an allocator of someone else's."""
+    """An object in a cycle whose ``__del__`` uses the pool and an allocator that is in use."""
 
     runs = 0
 
@@ -65,16 +65,16 @@ class Finalizer:
 
 
 @pytest.fixture
-def _collect_all_the_time() -> Iterator[None]:
+def _collect_constantly() -> Iterator[None]:
     before = gc.get_threshold()
     gc.set_threshold(1)
     yield
     gc.set_threshold(*before)
 
 
-@pytest.mark.usefixtures("_collect_all_the_time")
+@pytest.mark.usefixtures("_collect_constantly")
 def test_finalizers_may_use_the_same_allocator_during_a_call(pool: Pool) -> None:
-    """The collector runs when a memoryview is made: in the middle of allocate() and bytes()."""
+    """Creating a memoryview can start the collector in the middle of allocate() and bytes()."""
     alloc = pool.allocator()
     Finalizer.runs = 0
     for i in range(300):
@@ -99,29 +99,29 @@ def test_finalizers_may_use_the_same_allocator_during_a_call(pool: Pool) -> None
 
 
 def test_allocate_raises_if_a_finalizer_allocates_first(pool: Pool) -> None:
-    """The loser of that race gets the error; its buffer goes home, not counted as dropped."""
+    """The interrupted call raises, and its buffer is returned without counting as dropped."""
     alloc = pool.allocator()
     seen: list[str] = []
 
-    class Sneak:
+    class Rival:
         def __init__(self) -> None:
             self.me = self
 
         def __del__(self) -> None:
             with contextlib.suppress(bytepool.BytesAlreadyAllocatedError):
-                alloc.allocate(11)[:] = b"sneaked in!"
+                alloc.allocate(11)[:] = b"rival bytes"
                 seen.append("allocated")
 
     gc.collect()
     gc.disable()
-    Sneak()
+    Rival()
     before = gc.get_threshold()
     allocate = alloc.allocate
     error = None
     gc.set_threshold(1)
     gc.enable()
     try:
-        # From here to the memoryview inside, nothing is made that could set off the collector.
+        # No object is created before the memoryview inside that could start the collector.
         allocate(1000)
     except bytepool.BytesAlreadyAllocatedError as raised:
         error = str(raised)
@@ -133,9 +133,9 @@ def test_allocate_raises_if_a_finalizer_allocates_first(pool: Pool) -> None:
     if seen:
         assert error is not None
         assert "holds 11 bytes" in error
-        assert bytes(alloc.bytes()) == b"sneaked in!"
-        assert pool.stats().peak_outstanding == 2, "both had bytes for a moment"
-    else:  # since 3.12 the collector waits for the end of the call, and the finalizer loses
+        assert bytes(alloc.bytes()) == b"rival bytes"
+        assert pool.stats().peak_outstanding == 2, "both calls held a buffer for a moment"
+    else:  # since CPython 3.12 the collector runs after the call, so the finalizer comes too late
         assert error is None
         assert alloc.size == 1000
     alloc.release()
@@ -155,7 +155,7 @@ def test_weakref_callback_of_a_view_may_use_the_allocator(pool: Pool) -> None:
     watcher = weakref.ref(view, callback)
     del view
     assert watcher() is None
-    assert ran in ([1], [2])  # the dying view may still hold its bytes while it tells
+    assert ran in ([1], [2])  # the dying view may still hold its buffer during the callback
     assert alloc.bytes() == pattern(1000)
     assert pool.stats().outstanding == 1
 

@@ -1,4 +1,4 @@
-"""``bytepool.Stats``: every counter, the conservation law, and how it prints."""
+"""``bytepool.Stats``: every counter, the conservation law, and the printed table."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from bytepool import BucketStats, Pool, Stats
 
 
 def busy_pool() -> tuple[Pool, list[object]]:
-    """A pool with a bit of everything, and what it still has out."""
+    """Return a pool with every kind of activity, and the objects that hold its buffers."""
     pool = Pool(min_size=1024, max_size=4096, max_buffers=2)
     views = [pool.view(1000) for _ in range(5)]
     views.clear()  # 5 misses, 2 kept, 3 discarded, 5 dropped
     for _ in range(4):
         pool.allocate(1024).release()  # 4 hits
-    out: list[object] = [pool.allocate(3000), pool.view(5000)]  # a miss; a transient one
+    in_use: list[object] = [pool.allocate(3000), pool.view(5000)]  # a miss, a transient request
     alloc = pool.allocate(4096)
-    out.append(alloc.bytes())
+    in_use.append(alloc.bytes())
     alloc.release()  # deferred
-    return pool, out
+    return pool, in_use
 
 
 def test_stats_has_every_counter() -> None:
-    pool, _out = busy_pool()
+    pool, _in_use = busy_pool()
     assert pool.stats() == Stats(
         name=None,
         buckets=(
@@ -84,30 +84,30 @@ def test_only_buckets_with_activity_are_listed() -> None:
 
 
 def test_conservation_law_holds_while_buffers_are_returned() -> None:
-    pool, out = busy_pool()
+    pool, in_use = busy_pool()
     while True:
         stats = pool.stats()
         for bucket in stats.buckets:
             assert bucket.hits + bucket.misses == bucket.returned + bucket.outstanding
             assert bucket.returned - bucket.freed - bucket.hits == bucket.depth
-        assert stats.outstanding == len(out)
-        if not out:
+        assert stats.outstanding == len(in_use)
+        if not in_use:
             break
-        out.pop()
+        in_use.pop()
     assert (stats.outstanding_bytes, stats.dropped) == (0, 7)
 
 
 def test_hit_rate_is_hits_per_pooled_request() -> None:
-    pool, _out = busy_pool()
+    pool, _in_use = busy_pool()
     assert pool.stats().hit_rate == pytest.approx(4 / 11)
     assert Pool().stats().hit_rate == 0.0
 
 
 def test_snapshot_is_frozen_and_can_be_copied() -> None:
-    pool, out = busy_pool()
+    pool, in_use = busy_pool()
     stats = pool.stats()
     twin = pool.stats()
-    out.clear()
+    in_use.clear()
     assert stats == twin != pool.stats()
     things: list[Any] = [stats, *stats.buckets]
     for thing in things:
@@ -119,7 +119,7 @@ def test_snapshot_is_frozen_and_can_be_copied() -> None:
 
 
 def test_as_dict_is_plain_json() -> None:
-    pool, _out = busy_pool()
+    pool, _in_use = busy_pool()
     stats = pool.stats()
     plain = stats.as_dict()
     assert json.loads(json.dumps(plain)) == plain
@@ -128,7 +128,7 @@ def test_as_dict_is_plain_json() -> None:
 
 
 def test_str_is_a_table() -> None:
-    pool, _out = busy_pool()
+    pool, _in_use = busy_pool()
     for _ in range(1100):
         pool.allocate(1024).release()
     assert str(pool.stats()) == (

@@ -1,7 +1,8 @@
-"""Python threads that are interrupted all the time, on pools and allocators that they share.
+"""Threads that switch constantly share a pool and allocators.
 
-``make stress`` does 10^8 calls. As in ``stress.rs``, every buffer carries the stamp of who owns it,
-and changes hands; whoever gets bytes must find that nobody owns them; the counters must be exact.
+As in ``stress.rs``, every buffer in use carries the stamp of the thread that owns it. A buffer that
+was just taken must carry none, and at the end all counters must be exact. ``make stress`` makes
+10^8 calls.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from bytepool import MisuseError, Pool
 
 THREADS = 6
 CALLS = repetitions(short=200_000, long=100_000_000)
-CALLS_A_ROUND = 3  # a view is taken, one goes home, and an allocator is used
+CALLS_PER_ROUND = 3  # a view is taken, another one returned, and an allocator is used
 SIZES = [8 + 37 * i % 1200 for i in range(64)]
 STAMP = struct.Struct("Q")
-NOBODY = 0
+NO_OWNER = 0
 
 
 class Stress:
@@ -30,12 +31,12 @@ class Stress:
         self.rounds = rounds
         self.pool = Pool(64, 1024, 8, idle_timeout=0.01)
         self.shared = [self.pool.allocator() for _ in range(3)]
-        self.in_between: deque[memoryview] = deque()
+        self.exchange: deque[memoryview] = deque()
         self.failures: list[BaseException] = []
         self.allocated = [0] * THREADS
 
     def run(self) -> None:
-        threads = [threading.Thread(target=self.guard, args=(i,)) for i in range(THREADS)]
+        threads = [threading.Thread(target=self.work_and_report, args=(i,)) for i in range(THREADS)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -43,44 +44,44 @@ class Stress:
         if self.failures:
             raise self.failures[0]
 
-    def guard(self, index: int) -> None:
+    def work_and_report(self, index: int) -> None:
         try:
             self.work(index)
         except BaseException as error:
             self.failures.append(error)
 
     def work(self, index: int) -> None:
-        take, between, me = self.pool.view, self.in_between, index + 1
+        take, exchange, owner = self.pool.view, self.exchange, index + 1
         pack, unpack = STAMP.pack_into, STAMP.unpack_from
         alloc = self.shared[index % 3]
         for i in range(self.rounds):
             view = take(SIZES[i & 63])
-            if unpack(view)[0] != NOBODY:
+            if unpack(view)[0] != NO_OWNER:
                 raise AssertionError(f"{unpack(view)} owns these bytes")
-            pack(view, 0, me)
-            between.append(view)
-            # Whoever stamped it, it is this thread's from here on, and its last reference.
-            view = between.popleft()
+            pack(view, 0, owner)
+            exchange.append(view)
+            # This thread now owns the only reference, whichever thread stamped the buffer.
+            view = exchange.popleft()
             if not 0 < unpack(view)[0] <= THREADS:
-                raise AssertionError(f"{unpack(view)} stands in bytes that are out")
-            pack(view, 0, NOBODY)
+                raise AssertionError(f"{unpack(view)} is the stamp of a buffer in use")
+            pack(view, 0, NO_OWNER)
             del view
             with suppress(MisuseError):
-                # Two threads use the same one, so half of these come too late.
+                # Two threads share the allocator, so about half of these calls raise.
                 if i & 1:
                     alloc.release()
                 else:
-                    self.bring_home_clean(alloc.allocate(SIZES[i & 31]))
+                    self.check_no_owner(alloc.allocate(SIZES[i & 31]))
                     self.allocated[index] += 1
             if i & 4095 == index:
-                self.look()
+                self.check_counters()
 
-    def bring_home_clean(self, view: memoryview) -> None:
-        """The other thread may release it at any time; the bytes are nobody's all the while."""
-        if STAMP.unpack_from(view)[0] != NOBODY:
+    def check_no_owner(self, view: memoryview) -> None:
+        """The other thread may release this buffer at any time, so nobody stamps it."""
+        if STAMP.unpack_from(view)[0] != NO_OWNER:
             raise AssertionError(f"{STAMP.unpack_from(view)} owns these bytes")
 
-    def look(self) -> None:
+    def check_counters(self) -> None:
         self.pool.trim(2000)
         self.pool.decay()
         for bucket in self.pool.stats().buckets:
@@ -90,7 +91,7 @@ class Stress:
 
 @pytest.mark.timeout(3600)
 def test_no_buffer_has_two_owners_and_all_are_counted() -> None:
-    rounds = CALLS // THREADS // CALLS_A_ROUND
+    rounds = CALLS // THREADS // CALLS_PER_ROUND
     stress = Stress(rounds)
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
@@ -98,7 +99,7 @@ def test_no_buffer_has_two_owners_and_all_are_counted() -> None:
         stress.run()
     finally:
         sys.setswitchinterval(before)
-    assert not stress.in_between
+    assert not stress.exchange
     for alloc in stress.shared:
         with alloc:
             pass

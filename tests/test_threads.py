@@ -1,4 +1,4 @@
-"""Threads: contents are compared on every handover, and the counters must add up at the end."""
+"""Threads share pools, allocators and views. Contents and counters are checked."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _switch_often() -> Iterator[None]:
 
 
 def in_threads(work: Callable[[int], None]) -> None:
-    """Run ``work(0)``, ``work(1)``... at once; whatever one of them raises, raises here."""
+    """Run ``work(0)``, ``work(1)``... in threads, and raise the first error of any of them."""
     start = threading.Barrier(THREADS)
     failures: list[BaseException] = []
 
@@ -54,7 +54,7 @@ def in_threads(work: Callable[[int], None]) -> None:
 def check_conservation(pool: Pool, served: int) -> None:
     give_up = time.monotonic() + 10
     while not GIL and pool.stats().outstanding and time.monotonic() < give_up:
-        time.sleep(0.01)  # CPython frees what a thread let go of when the thread that made it runs
+        time.sleep(0.01)  # without a GIL, CPython frees an object in the thread that created it
     stats = pool.stats()
     assert sum(b.hits + b.misses for b in stats.buckets) + stats.transient == served
     assert (stats.outstanding, stats.outstanding_bytes) == (0, 0)
@@ -90,7 +90,7 @@ def test_threads_share_a_pool(pool: Pool) -> None:
 
 
 def test_threads_return_views_that_others_took(pool: Pool) -> None:
-    """What one thread takes, another gives back."""
+    """Threads exchange views through slots, and check what they take out."""
     rounds = 2000
     slots: list[tuple[memoryview, int] | None] = [None] * THREADS
 
@@ -111,7 +111,7 @@ def test_threads_return_views_that_others_took(pool: Pool) -> None:
 
 
 def test_threads_share_an_allocator(pool: Pool) -> None:
-    """Each call happens as a whole: of two racing calls one wins and the other raises."""
+    """Calls are atomic: of two racing calls, one succeeds and the other raises."""
     alloc = pool.allocator()
     allocated, released = [0] * THREADS, [0] * THREADS
 
@@ -160,7 +160,7 @@ def test_stats_are_consistent_while_other_threads_work(pool: Pool) -> None:
 
 
 def test_buffers_released_or_dropped_by_another_thread_are_returned_immediately(pool: Pool) -> None:
-    """Though the thread that took it runs no Python code meanwhile."""
+    """The thread that took the buffers runs no Python code meanwhile."""
     handles = [pool.allocate(1000), pool.allocate(1000), pool.allocator()]
     handles[2].allocate(1000)
     outstanding = [pool.stats().outstanding]
@@ -208,17 +208,17 @@ def test_waiters_are_served_while_views_move_between_threads() -> None:
 
 
 def test_garbage_collector_may_run_during_every_operation() -> None:
-    """A free-threaded one stops all threads: then none may have a lock that another one needs."""
+    """A free-threaded collector stops all threads, and none may hold a lock then."""
     pool = Pool(64, 4096, 4, max_idle_bytes=8192, idle_timeout=0)
-    at_work = list(range(1, THREADS))
+    unfinished = list(range(1, THREADS))
     kept: list[memoryview | None] = [None] * 4
     rounds = 100
 
     def work(index: int) -> None:
         if index == 0:
-            while at_work:
+            while unfinished:
                 gc.collect()
-                time.sleep(0.001)  # or nobody else would get far
+                time.sleep(0.001)  # so that the other threads make progress
             return
         choose = random.Random(index)
         for _ in range(rounds):
@@ -234,7 +234,7 @@ def test_garbage_collector_may_run_during_every_operation() -> None:
             if choose.random() < 0.5:
                 another.close()
             del another, view
-        at_work.remove(index)
+        unfinished.remove(index)
 
     in_threads(work)
     kept.clear()
@@ -277,8 +277,8 @@ def _callbacks() -> Iterator[None]:
 
 @pytest.mark.usefixtures("_callbacks")
 def test_pools_created_concurrently_register_one_callback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And connections made at the same time have one pool."""
-    turn = threading.Barrier(THREADS, timeout=10)
+    """Connections created concurrently share one default pool."""
+    barrier = threading.Barrier(THREADS, timeout=10)
     made: list[Pool] = []
 
     def nothing(*_: object) -> None:
@@ -287,13 +287,13 @@ def test_pools_created_concurrently_register_one_callback(monkeypatch: pytest.Mo
     def work(index: int) -> None:
         for _ in range(60):
             if index == 0:
-                gc.callbacks[:] = [nothing] * 20_000  # to look through, which takes a while
+                gc.callbacks[:] = [nothing] * 20_000  # a list that takes long to search
                 monkeypatch.setattr(_reader, "_shared", {})
                 made.clear()
-            turn.wait()
+            barrier.wait()
             Pool(64, 64, 1)
             made.append(_reader._default_pool())
-            turn.wait()
+            barrier.wait()
             if index == 0:
                 ours = [callback for callback in gc.callbacks if callback is not nothing]
                 assert len(ours) == 1

@@ -1,4 +1,4 @@
-"""``zero``: what the next holder of a buffer can see of the last one's bytes."""
+"""``zero``: which old bytes the next holder of a buffer can see."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 KIB, MIB = 1 << 10, 1 << 20
-SIZES = [0, 1, 1000, 64 * KIB, MIB]  # on both sides of where zeroing lets other threads run
+SIZES = [0, 1, 1000, 64 * KIB, MIB]  # below and above the size at which zeroing releases the GIL
 Policy = Literal["never", "release", "allocate"]
 
 
-def leave(pool: Pool, n: int) -> int:
-    """Fill a buffer of ``n`` bytes, let it go home, and return its address."""
+def return_dirty(pool: Pool, n: int) -> int:
+    """Fill a buffer of ``n`` bytes, return it to the pool, and return its address."""
     view = pool.view(n)
     view[:] = b"\xaa" * n
     return address(view) if n else 0
@@ -54,7 +54,7 @@ def test_zero_never_shows_the_old_bytes_of_reused_memory(
 ) -> None:
     pool = Pool(zero="never")
     assert take(pool, n) == bytes(n)  # fresh memory is zeroed
-    leave(pool, n)
+    return_dirty(pool, n)
     assert take(pool, n) == b"\xaa" * n
 
 
@@ -66,20 +66,20 @@ def test_zero_release_and_allocate_show_no_old_bytes(
 ) -> None:
     pool = Pool(zero=zero)
     for _ in range(2):
-        leave(pool, n)
+        return_dirty(pool, n)
         assert take(pool, n) == bytes(n)
     assert pool.stats().hit_rate >= 0.5
-    # A larger one of the same size class sees nothing of what smaller ones left, and vice versa.
-    leave(pool, 3 * n // 4)
+    # The same holds between smaller and larger requests of one size class.
+    return_dirty(pool, 3 * n // 4)
     assert take(pool, n) == bytes(n)
 
 
 @pytest.mark.parametrize("n", SIZES[1:])
 def test_zero_release_zeroes_idle_memory_and_allocate_does_not(n: int) -> None:
-    """Looked at where it lies in the pool, by its address."""
+    """The test reads the idle memory by its address."""
     for zero, stamp in (("release", 0), ("allocate", 0xAA), ("never", 0xAA)):
         pool = Pool(zero=zero)  # type: ignore[arg-type]
-        assert ctypes.string_at(leave(pool, n), n) == bytes([stamp]) * n
+        assert ctypes.string_at(return_dirty(pool, n), n) == bytes([stamp]) * n
         with pool.allocate(n) as alloc:
             alloc.bytes()[:] = b"\xaa" * n
             where = address(alloc.bytes())
@@ -110,7 +110,7 @@ def test_waiters_see_no_old_bytes() -> None:
 
 def test_null_and_transient_memory_is_always_zeroed() -> None:
     for pool in (Pool.null(), Pool(max_size=4096, zero="release")):
-        leave(pool, MIB)
+        return_dirty(pool, MIB)
         assert take_view(pool, MIB) == bytes(MIB)
 
 
@@ -127,16 +127,16 @@ def test_other_threads_run_while_large_blocks_are_zeroed(zero: Policy) -> None:
         begun.set()
         while not over.is_set():
             steps.append(1)
-            time.sleep(0)  # gives the interpreter back at once
+            time.sleep(0)  # releases the GIL immediately
 
     interval = sys.getswitchinterval()
-    sys.setswitchinterval(1000)  # nobody takes the interpreter away: it must be given
+    sys.setswitchinterval(1000)  # a thread keeps the GIL until it releases it
     thread = threading.Thread(target=work)
     thread.start()
     try:
         begun.wait()
         before = len(steps)
-        del view  # zeroed here, or by the next line
+        del view  # this line or the next one zeroes the buffer
         again = pool.view(n)
         during = len(steps) - before
     finally:

@@ -1,6 +1,6 @@
-"""``zero="release"``: no byte of an old message is left in later views, or anywhere in the process.
+"""``zero="release"`` leaves no copy of an old message in the memory of the process.
 
-The process searches all of its own memory for the message that it had.
+A child process handles a message, and then searches all of its own memory for it.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ CODE = """
 import gc, os, re, sys
 from bytepool import Pool
 
-# Never written down whole, so that the only copies are those that are made below.
+# The message is computed, so that the only copies are the ones made below.
 START, STEP = 17, 29
 def canary():
     return bytes((START + STEP * i) % 251 for i in range(32))
 
 def copies():
-    # How often it stands anywhere in memory, but for the pattern's and the search's own.
+    # The number of copies in memory, without those that the search itself makes.
     gc.collect()
     mine = canary()
     needle = re.compile(re.escape(mine[:16]) + b"(?=" + re.escape(mine[16:]) + b")")
@@ -31,7 +31,7 @@ def copies():
             if not rights.startswith("rw"):
                 continue
             while begin < end:
-                # So much at a time; a copy across the border counts in neither, and none lies so.
+                # Reads 1 MiB at a time. No copy crosses such a border.
                 length = min(end - begin, 1 << 20)
                 try:
                     memory.seek(begin)
@@ -59,8 +59,8 @@ def use(pool, sizes):
         del part
 
 def use_many(pool):
-    # So many that, freed, not all are overwritten at once by what else there is. Every other one
-    # stays out, so that the allocator cannot give all of it back to the system.
+    # Enough buffers that later allocations cannot overwrite all of them once they are freed. Every
+    # other one stays in use, so that the C library cannot return the memory to the system.
     views = [pool.view(5000) for _ in range(100)]
     for view in views[::2]:
         view[2500:2532] = canary()
@@ -79,20 +79,20 @@ print(copies() == 0, pool.stats().idle_bytes > 0)
 """
 
 
-def left(zero: str, max_buffers: int) -> str:
+def search(zero: str, max_buffers: int) -> str:
     code = CODE.replace("ZERO", zero).replace("MAX_BUFFERS", str(max_buffers))
     return run_python(code)
 
 
 @pytest.mark.parametrize("poison", ["", ", poison=True"])
 def test_zero_release_leaves_no_copy_of_a_message_in_the_process(poison: str) -> None:
-    assert left(f'zero="release"{poison}', 4) == "True True\n"
+    assert search(f'zero="release"{poison}', 4) == "True True\n"
 
 
 def test_zero_release_leaves_no_copy_of_a_message_in_freed_memory() -> None:
-    assert left('zero="release"', 0) == "True False\n"
+    assert search('zero="release"', 0) == "True False\n"
 
 
 @pytest.mark.parametrize("max_buffers", [0, 4])
 def test_search_finds_a_message_that_was_not_zeroed(max_buffers: int) -> None:
-    assert left('zero="allocate"', max_buffers) == f"False {max_buffers > 0}\n"
+    assert search('zero="allocate"', max_buffers) == f"False {max_buffers > 0}\n"
