@@ -82,7 +82,7 @@ pub use error::Error;
 pub use pool::Pool;
 pub use stats::{BucketStats, Stats};
 
-/// Runs the README's Rust examples with the doctests.
+/// Runs the examples of `docs/rust.md` with the doctests.
 #[cfg(doctest)]
-#[doc = include_str!("../README.md")]
-pub struct Readme;
+#[doc = include_str!("../docs/rust.md")]
+pub struct RustGuide;

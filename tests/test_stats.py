@@ -132,21 +132,21 @@ def test_str_is_a_table() -> None:
     for _ in range(1100):
         pool.allocate(1024).release()
     assert str(pool.stats()) == (
-        " size   hits  misses  returned  freed  depth  out  peak\n"
-        "1 KiB  1,104       5     1,109      3      2    0     5\n"
-        "4 KiB      0       2         0      0      0    2     2\n"
-        "out now: 3 buffers, 12.9 KiB (never above 8 buffers, 17.9 KiB)\n"
-        "idle: 2 KiB (never above 10 KiB), hit rate: 99.4%\n"
+        " size   hits  misses  returned  freed  idle  in use  peak\n"
+        "1 KiB  1,104       5     1,109      3     2       0     5\n"
+        "4 KiB      0       2         0      0     0       2     2\n"
+        "in use: 3 buffers, 12.9 KiB (peak at most 8 buffers, 17.9 KiB)\n"
+        "idle: 2 KiB (peak at most 10 KiB), hit rate: 99.4%\n"
         "transient: 1, dropped: 5, deferred: 1, waits: 0\n"
         "freed: discarded 3\n"
-        "still held after their release: 4 KiB"
+        "released, but still held by views: 4 KiB"
     )
 
 
 def test_str_of_an_unused_pool() -> None:
     assert str(Pool.null().stats()) == (
-        "out now: 0 buffers, 0 B (never above 0 buffers, 0 B)\n"
-        "idle: 0 B (never above 0 B), hit rate: 0.0%\n"
+        "in use: 0 buffers, 0 B (peak at most 0 buffers, 0 B)\n"
+        "idle: 0 B (peak at most 0 B), hit rate: 0.0%\n"
         "transient: 0, dropped: 0, deferred: 0, waits: 0"
     )
 
@@ -188,7 +188,7 @@ def test_difference_of_snapshots_counts_what_happened_between() -> None:
         "discarded": 0, "capped": 0, "trimmed": 2, "decayed": 0, "closed": 0
     }  # fmt: skip
     assert (between.name, between.peak_outstanding) == ("uploads", after.peak_outstanding)
-    assert "out now: -2 buffers, -5.9 KiB" in str(between)
+    assert "in use: -2 buffers, -5.9 KiB" in str(between)
     nothing = after - after
     assert (nothing.hit_rate, nothing.outstanding, nothing.idle_bytes) == (0, 0, 0)
 

@@ -1,4 +1,4 @@
-"""Pools as metrics for Prometheus: ``pip install 'bytepool[prometheus]'``.
+"""Prometheus metrics of pools. Install them with ``pip install 'bytepool[prometheus]'``.
 
 ::
 
@@ -7,8 +7,7 @@
 
     REGISTRY.register(PoolCollector(uploads, thumbnails))
 
-Nothing is counted for this that is not counted anyway, and nothing is read until somebody scrapes:
-then one snapshot is taken of each pool.
+The collector adds no counters of its own. At each scrape it takes one snapshot of each pool.
 """
 
 from __future__ import annotations
@@ -29,53 +28,53 @@ if TYPE_CHECKING:
 
 __all__ = ["PoolCollector"]
 
-# name: (help, the number)
+# metric name: (help text, function that reads the value)
 _TOTALS: dict[str, tuple[str, Callable[[Stats], int]]] = {
     "bytepool_transient_requests": (
-        "Requests served without pooling, being above max_size",
+        "Requests served without pooling because they exceed max_size",
         lambda stats: stats.transient,
     ),
-    "bytepool_waits": ("Requests that had to wait for the budget", lambda stats: stats.waits),
+    "bytepool_waits": ("Requests that waited for the budget", lambda stats: stats.waits),
     "bytepool_dropped_buffers": (
-        "Buffers that went home without a release",
+        "Buffers returned without release()",
         lambda stats: stats.dropped,
     ),
     "bytepool_deferred_releases": (
-        "Releases that had to wait because somebody still held a view",
+        "Releases whose return waits for the last view",
         lambda stats: stats.deferred,
     ),
 }
 _GAUGES: dict[str, tuple[str, Callable[[Stats], int]]] = {
-    "bytepool_outstanding_bytes": ("Bytes that are out", lambda stats: stats.outstanding_bytes),
+    "bytepool_outstanding_bytes": ("Bytes in use", lambda stats: stats.outstanding_bytes),
     "bytepool_outstanding_peak_bytes": (
-        "No more bytes than these were ever out at once",
+        "Upper bound of the bytes in use so far",
         lambda stats: stats.peak_outstanding_bytes,
     ),
-    "bytepool_idle_bytes": ("Bytes that lie idle", lambda stats: stats.idle_bytes),
+    "bytepool_idle_bytes": ("Bytes of idle buffers", lambda stats: stats.idle_bytes),
     "bytepool_idle_peak_bytes": (
-        "No more bytes than these ever lay idle at once",
+        "Upper bound of the bytes of idle buffers so far",
         lambda stats: stats.peak_idle_bytes,
     ),
     "bytepool_transient_bytes": (
-        "Bytes of transient requests that are out",
+        "Bytes of transient requests in use",
         lambda stats: stats.transient_bytes,
     ),
     "bytepool_deferred_bytes": (
-        "Bytes that are still held after their release",
+        "Bytes that were released and are still held by views",
         lambda stats: stats.deferred_bytes,
     ),
 }
 _CLASS_GAUGES: dict[str, tuple[str, Callable[[BucketStats], int]]] = {
-    "bytepool_outstanding_buffers": ("Buffers that are out", lambda bucket: bucket.outstanding),
-    "bytepool_idle_buffers": ("Buffers that lie idle", lambda bucket: bucket.depth),
+    "bytepool_outstanding_buffers": ("Buffers in use", lambda bucket: bucket.outstanding),
+    "bytepool_idle_buffers": ("Idle buffers", lambda bucket: bucket.depth),
 }
 
 
 class PoolCollector(Collector):
-    """Collects the stats of pools, each under the label ``pool``, which is its name.
+    """Collects the stats of pools. The label ``pool`` is the pool's name, or empty without one.
 
-    What belongs to a size class has the label ``size`` as well, its capacity in bytes. Raises
-    ValueError if two pools have one name, or more than one has none.
+    Metrics of a size class also have the label ``size``, its capacity in bytes. Raises ValueError
+    if two pools have the same name, or if more than one pool has no name.
     """
 
     def __init__(self, *pools: Pool) -> None:
@@ -86,12 +85,12 @@ class PoolCollector(Collector):
         self._pools = dict(zip(names, pools, strict=True))
 
     def collect(self) -> Iterator[Metric]:
-        """Take a snapshot of each pool."""
+        """Yield the metrics of one snapshot of each pool, for the registry."""
         samples = {name: pool.stats() for name, pool in self._pools.items()}
         yield from self._totals(samples)
         yield from self._classes(samples)
         limits = GaugeMetricFamily(
-            "bytepool_limit_bytes", "What bounds the pool", labels=["pool", "limit"]
+            "bytepool_limit_bytes", "Configured limits of the pool", labels=["pool", "limit"]
         )
         for name, pool in self._pools.items():
             limits.add_metric([name, "max_idle_bytes"], pool.max_idle_bytes)
@@ -121,14 +120,14 @@ class PoolCollector(Collector):
 
         labels = ["pool", "size"]
         requests = CounterMetricFamily(
-            "bytepool_requests", "Requests, by what served them", labels=[*labels, "result"]
+            "bytepool_requests", "Requests, by result (hit or miss)", labels=[*labels, "result"]
         )
         returned = CounterMetricFamily(
-            "bytepool_returned_buffers", "Buffers that came home", labels=labels
+            "bytepool_returned_buffers", "Buffers returned to the pool", labels=labels
         )
         freed = CounterMetricFamily(
             "bytepool_freed_buffers",
-            "Buffers that were freed, by reason",
+            "Buffers freed, by reason",
             labels=[*labels, "reason"],
         )
         for label, bucket in classes():

@@ -1,4 +1,4 @@
-"""Frozen snapshots of a pool, as ``Pool.stats()`` returns them."""
+"""The snapshots that ``Pool.stats()`` returns."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 __all__ = ["BucketStats", "Stats"]
 
-# Why a pooled buffer was freed; each is a field of BucketStats.
+# The reasons why a pooled buffer is freed. Each one is a field of BucketStats.
 REASONS = ("discarded", "capped", "trimmed", "decayed", "closed")
 
 T = TypeVar("T", "BucketStats", "Stats")
@@ -15,99 +15,104 @@ T = TypeVar("T", "BucketStats", "Stats")
 
 @dataclass(frozen=True, kw_only=True)
 class BucketStats:
-    """One size class of a pool. ``hits + misses == returned + outstanding`` always holds."""
+    """The counters of one size class. ``hits + misses == returned + outstanding`` always holds."""
 
     size: int
-    """The capacity of its buffers in bytes."""
+    """The capacity of each buffer of this class, in bytes."""
     hits: int
-    """Requests served with a pooled buffer."""
+    """Requests served with an idle buffer."""
     misses: int
-    """Requests for which a buffer had to be allocated."""
+    """Requests for which a new buffer was allocated."""
     returned: int
-    """Buffers that came home, discarded ones included."""
+    """Buffers returned to the pool, including those that were then freed."""
     discarded: int
-    """Buffers that came home to a full bucket and were freed."""
+    """Returned buffers that were freed because the size class was full (``max_buffers``)."""
     capped: int
-    """Buffers that were freed because the whole pool may keep or hold no more bytes."""
+    """Buffers freed because of ``max_idle_bytes`` or ``max_bytes``."""
     trimmed: int
-    """Idle buffers that ``Pool.trim()`` freed."""
+    """Idle buffers freed by ``Pool.trim()``."""
     decayed: int
-    """Idle buffers that were freed because nobody had needed them for ``idle_timeout``."""
+    """Idle buffers freed because they were not needed for ``idle_timeout`` seconds."""
     closed: int
-    """Buffers that were idle when the pool was closed, or came home after that, and were freed."""
+    """Buffers freed because the pool was closed: idle ones, and those returned later."""
     depth: int
-    """Buffers waiting in the bucket."""
+    """Idle buffers."""
     peak_depth: int
-    """No more than these ever waited at once: as many as were ever out, or as may be kept."""
+    """An upper bound of ``depth`` since the pool was made.
+
+    It is the smaller of ``peak_outstanding`` and the most buffers that the class may keep.
+    """
     peak_outstanding: int
-    """The most of its buffers that were ever out at once."""
+    """The most buffers of this class that were ever in use at the same time."""
 
     @property
     def freed(self) -> int:
-        """Buffers that were freed, for whatever reason."""
+        """Buffers freed, for all reasons together."""
         return sum(getattr(self, reason) for reason in REASONS)
 
     @property
     def outstanding(self) -> int:
-        """Buffers that are out now: ``hits + misses - returned``."""
+        """Buffers in use: ``hits + misses - returned``."""
         return self.hits + self.misses - self.returned
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stats:
-    """What a pool had done at the moment of ``Pool.stats()``. Prints as a table.
+    """A snapshot of a pool, as ``Pool.stats()`` returns it. ``print()`` shows it as a table.
 
-    Bytes count what the memory costs: the capacity of the size class, not the bytes asked for.
+    Fields that count bytes count memory: the capacity of the size class, not the size that was
+    requested.
 
-    ``after - before`` is what happened in between: all numbers are differences, of what is out and
-    idle too, so those may be negative. Only the peaks are those of ``after``.
+    ``after - before`` is a snapshot of the time between two snapshots. Every number in it is a
+    difference, and numbers of buffers and bytes in use or idle may be negative. Peaks are those
+    of ``after``.
     """
 
     name: str | None
-    """The pool's name."""
+    """The pool's name, or None."""
     buckets: tuple[BucketStats, ...]
-    """The size classes with any activity, smallest first."""
+    """The size classes that were used at least once, smallest first."""
     outstanding: int
-    """Buffers that are out now, transient ones included."""
+    """Buffers in use, including transient ones."""
     outstanding_bytes: int
-    """Bytes that are out now."""
+    """Bytes in use."""
     peak_outstanding: int
-    """No more buffers than these were ever out at once: the size classes' exact peaks, added up."""
+    """An upper bound of ``outstanding`` so far: the sum of the exact peaks of all size classes."""
     peak_outstanding_bytes: int
-    """No more bytes than these were ever out at once: the size classes' exact peaks, added up."""
+    """An upper bound of ``outstanding_bytes`` so far: the sum over all size classes."""
     idle_bytes: int
-    """Bytes waiting in the buckets."""
+    """Bytes of idle buffers."""
     peak_idle_bytes: int
-    """No more bytes than these ever waited at once: the classes' ``peak_depth``, added up."""
+    """An upper bound of ``idle_bytes`` so far: the sum of ``peak_depth`` over all size classes."""
     transient: int
-    """Requests served without pooling: above ``max_size``, or made of the null pool."""
+    """Requests served without pooling: larger than ``max_size``, or made to the null pool."""
     transient_bytes: int
-    """Bytes of such that are out now."""
+    """Bytes of transient requests in use."""
     waits: int
-    """Requests that had to wait for the budget (``max_bytes``)."""
+    """Requests that waited for the budget (``max_bytes``)."""
     dropped: int
-    """Buffers that went home without ``release()``: dropped handles, and all of ``pool.view()``."""
+    """Buffers returned without ``release()``: dropped handles, and every ``pool.view()``."""
     deferred: int
-    """Releases that had to wait because somebody still held a view."""
+    """Releases that came before the last view was gone, so the return had to wait for it."""
     deferred_bytes: int
-    """Bytes that are still out because of that."""
+    """Bytes that were released and are still in use because a view holds them."""
 
     @property
     def hit_rate(self) -> float:
-        """The share of pooled requests that found a buffer: 0.0 to 1.0; 0.0 before the first."""
+        """The share of pooled requests that were hits: 0.0 to 1.0, and 0.0 without any request."""
         hits = sum(bucket.hits for bucket in self.buckets)
         misses = sum(bucket.misses for bucket in self.buckets)
         return hits / (hits + misses) if hits or misses else 0.0
 
     @property
     def freed(self) -> dict[str, int]:
-        """How many pooled buffers were freed for each reason: see ``BucketStats``."""
+        """The number of freed buffers for each reason. ``BucketStats`` explains the reasons."""
         return {
             reason: sum(getattr(bucket, reason) for bucket in self.buckets) for reason in REASONS
         }
 
     def __sub__(self, before: Stats) -> Stats:
-        """What happened since ``before``."""
+        """The snapshot of the time since ``before``."""
         if not isinstance(before, Stats):
             return NotImplemented
         earlier = {bucket.size: bucket for bucket in before.buckets}
@@ -122,8 +127,8 @@ class Stats:
         return {**plain, "buckets": list(plain["buckets"])}
 
     def __str__(self) -> str:
-        """A table of the buckets, and the totals below it."""
-        head = ("size", "hits", "misses", "returned", "freed", "depth", "out", "peak")
+        """A table with one line per size class, followed by the totals."""
+        head = ("size", "hits", "misses", "returned", "freed", "idle", "in use", "peak")
         rows = [
             (
                 _bytes(bucket.size),
@@ -148,10 +153,10 @@ class Stats:
             for row in (head, *rows)
         ]
         totals = [
-            f"out now: {self.outstanding:,} buffers, {_bytes(self.outstanding_bytes)}"
-            f" (never above {self.peak_outstanding:,} buffers,"
+            f"in use: {self.outstanding:,} buffers, {_bytes(self.outstanding_bytes)}"
+            f" (peak at most {self.peak_outstanding:,} buffers,"
             f" {_bytes(self.peak_outstanding_bytes)})",
-            f"idle: {_bytes(self.idle_bytes)} (never above {_bytes(self.peak_idle_bytes)}),"
+            f"idle: {_bytes(self.idle_bytes)} (peak at most {_bytes(self.peak_idle_bytes)}),"
             f" hit rate: {self.hit_rate:.1%}",
             f"transient: {self.transient:,}, dropped: {self.dropped:,},"
             f" deferred: {self.deferred:,}, waits: {self.waits:,}",
@@ -161,12 +166,12 @@ class Stats:
         return "\n".join(title + (table if rows else []) + totals)
 
     def _unusual(self) -> list[str]:
-        """Lines that are worth reading only if there is something in them."""
+        """The lines that are left out when they would show zero."""
         freed = ", ".join(f"{reason} {count:,}" for reason, count in self.freed.items() if count)
         return [
             *([f"freed: {freed}"] if freed else []),
             *(
-                [f"still held after their release: {_bytes(self.deferred_bytes)}"]
+                [f"released, but still held by views: {_bytes(self.deferred_bytes)}"]
                 if self.deferred_bytes
                 else []
             ),
@@ -174,7 +179,7 @@ class Stats:
 
 
 def _difference(after: T, before: T | None, *, keep: str) -> T:
-    """All numbers of ``after`` less those of ``before``, but for peaks and the field to keep."""
+    """``after`` minus ``before`` in every number, except peaks and the field ``keep``."""
     if before is None:
         return after
     numbers = {
@@ -186,7 +191,7 @@ def _difference(after: T, before: T | None, *, keep: str) -> T:
 
 
 def _bytes(n: int) -> str:
-    """``n`` in the largest unit that leaves at least 1, to one decimal where it is not whole."""
+    """``n`` in the largest unit that gives at least 1, with one decimal unless it is whole."""
     if n < 0:
         return f"-{_bytes(-n)}"
     for shift, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
