@@ -1,10 +1,10 @@
 """Run a fuzz target, or replay its corpus.
 
-``python -m fuzz TARGET FOLDER... [-OPTION=VALUE...]`` fuzzes with atheris. Options are libFuzzer's.
-What is new goes to the first folder, and an input that fails to ``fuzz/artifacts/TARGET/``. Only
-Python code tells where an input has led: the extension module is not instrumented.
+``python -m fuzz TARGET FOLDER... [-OPTION=VALUE...]`` fuzzes with atheris and takes libFuzzer's
+options. New inputs are written to the first folder, failing ones to ``fuzz/artifacts/TARGET/``.
+Coverage comes from Python code only: the extension module is not instrumented.
 
-``python -m fuzz TARGET --replay PATH...`` needs no atheris, and runs each input in the paths once.
+``python -m fuzz TARGET --replay PATH...`` runs each input in the paths once, without atheris.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TARGETS = ("streams", "surface")
 
 def load(target: str) -> Callable[[bytes], None]:
     one: Callable[[bytes], None] = importlib.import_module(f"fuzz.{target}").one
-    # What is there by now stays, and need not be looked at after each input.
+    # Exempts the imported modules from the garbage collection after each input.
     gc.collect()
     gc.freeze()
     return one
@@ -54,9 +54,9 @@ def fuzz(target: str, arguments: list[str]) -> None:
     artifacts.mkdir(parents=True, exist_ok=True)
     with atheris.instrument_imports(include=["bytepool", "fuzz"]):
         one = load(target)
-    # libFuzzer calls itself by its first argument when it merges corpora.
-    itself = f"{sys.executable} -m fuzz {target}"
-    atheris.Setup([itself, *arguments, f"-artifact_prefix={artifacts}/"], one)
+    # To merge corpora, libFuzzer runs its first argument as a command.
+    command = f"{sys.executable} -m fuzz {target}"
+    atheris.Setup([command, *arguments, f"-artifact_prefix={artifacts}/"], one)
     atheris.Fuzz()
 
 

@@ -1,4 +1,4 @@
-"""The calls that an input can make. What one returns is kept, for others to use."""
+"""The calls that an input can make. Later calls use the objects that earlier ones returned."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def allocator(world: World) -> Any:
 
 
 def allocate(world: World) -> Any:
-    """With a timeout; for ever only where there is nothing to wait for."""
+    """Allocate with a timeout. It is unlimited only for a pool without a budget."""
     lender = world.any_of([*world.pools, *world.things])
     timeout = world.make.seconds()
     if getattr(lender, "max_bytes", 0) is None and world.read.below(4) == 0:
@@ -72,7 +72,7 @@ def allocate(world: World) -> Any:
 
 
 def call(world: World) -> Any:
-    """Any method of anything, or any attribute, with any arguments."""
+    """Call any method, or read any attribute, of any object, with any arguments."""
     thing = world.any_of([*world.things, *world.pools])
     names = [n for n in dir(type(thing)) if not n.startswith("_") or n in CALLED]
     name = world.read.pick(names)
@@ -86,7 +86,7 @@ def call(world: World) -> Any:
 
 
 def held(world: World, kind: type[T]) -> T:
-    """One of those that are kept."""
+    """Return a kept object of this kind, or raise if there is none."""
     kept = [thing for thing in world.things if isinstance(thing, kind)]
     if not kept:
         raise HostileError
@@ -98,7 +98,7 @@ def bytes_of(world: World) -> Any:
 
 
 def release(world: World) -> Any:
-    """Perhaps while there are views of it."""
+    """Release a handle that may have live views."""
     held(world, bytepool.Allocator).release()
 
 
@@ -120,7 +120,7 @@ def ticket(world: World) -> Any:
 
 
 def wait_async(world: World) -> Any:
-    """The first step of a task that waits for bytes."""
+    """Run the first step of a task that waits for the budget."""
     steps = world.pool().allocate_async(world.make.number())
     try:
         steps.send(None)
@@ -143,7 +143,7 @@ def part_of_view(world: World) -> Any:
 
 
 def export(world: World) -> Any:
-    """What a library makes of a view or of what exports it."""
+    """Make a view of a view or of its exporter, as a library does."""
     view = world.view()
     made = world.read.below(4)
     if made == 0:
@@ -183,7 +183,7 @@ def drop(world: World) -> Any:
 
 
 def garbage(world: World) -> Any:
-    """A cycle that holds bytes, and acts when it is collected."""
+    """Create a cycle that holds a view and runs code when it is collected."""
 
     class Garbage:
         def __del__(garbage) -> None:  # noqa: N805
@@ -194,7 +194,7 @@ def garbage(world: World) -> Any:
 
 
 def watch(world: World) -> Any:
-    """A callback when a view dies. It is kept, or Python would forget it."""
+    """Run code when a view dies. The weak reference must be kept for its callback to run."""
     return weakref.ref(world.view(), lambda _: world.make.act())
 
 
@@ -210,13 +210,13 @@ def read_file(world: World) -> Any:
 
 
 def decay_in_thread(world: World) -> Any:
-    if world.read.below(8) == 0:  # threads take long
+    if world.read.below(8) == 0:  # starting a thread is slow
         with decay.in_thread(world.pool()):
             world.make.act()
 
 
 def track(world: World) -> Any:
-    """What is tracked, and who holds it; the search takes long, so there is one."""
+    """List tracked buffers, and search for their holders once per input, as it is slow."""
     for tracked in [*tracking.everything(), *world.pool().outstanding()][:3]:
         assert tracked.age >= 0
         repr((tracked, tracked.thread, tracked.origin))
@@ -226,7 +226,7 @@ def track(world: World) -> Any:
 
 
 def collector(world: World) -> Any:
-    """Pools look for their own callback in this list, and compare it with what is there."""
+    """Create a pool, which compares its callback with the hostile entries of gc.callbacks."""
     gc.callbacks.insert(0, Sly(world.make))
     try:
         return new_pool(world)
@@ -235,7 +235,7 @@ def collector(world: World) -> Any:
 
 
 class Socket:
-    """A socket that gives as it likes, within what a socket may do."""
+    """A socket that returns arbitrary amounts within the rules of sockets."""
 
     def __init__(self, world: World) -> None:
         self.world = world

@@ -1,4 +1,4 @@
-"""Objects that do not behave: whatever Python asks them, arbitrary code runs first."""
+"""Hostile arguments: objects that run arbitrary code whenever Python uses them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 
 class HostileError(Exception):
-    """What a hostile object raises."""
+    """The exception of a hostile object."""
 
 
 class HostileExit(BaseException):
-    """The same, and ``except Exception`` does not catch it."""
+    """The exception of a hostile object that ``except Exception`` does not catch."""
 
 
 class Text(str):
-    """A str that is equal to everything, and has no hash."""
+    """A str that equals everything and has no hash."""
 
     __slots__ = ()
 
@@ -34,18 +34,18 @@ class Text(str):
 
 
 class Number(int):
-    """An int that says it is another one."""
+    """An int whose ``__index__`` returns another value."""
 
     def __index__(self) -> int:
         return 7
 
 
 EDGES = [-1, 2**47, sys.maxsize, sys.maxsize + 1, 2**64, 2**200, -(2**63), -(2**200)]
-"""Sizes that nobody can have, each of them refused at once; none that the system might grant."""
+"""Sizes that are refused before any memory is requested from the system."""
 
 
 class Maker:
-    """Makes arguments of all kinds from an input. ``interfere`` is what hostile ones run."""
+    """Makes arguments of all kinds from an input. Hostile ones call ``interfere``."""
 
     def __init__(self, reader: Reader, interfere: Callable[[], None]) -> None:
         self._reader = reader
@@ -53,7 +53,7 @@ class Maker:
         self._thread = threading.get_ident()
 
     def act(self) -> None:
-        """Do what the input says, and perhaps raise. Not in another thread, at any time."""
+        """Interfere or raise, as the input says. Other threads never do."""
         if threading.get_ident() != self._thread:
             return
         kind = self._reader.below(8)
@@ -67,21 +67,21 @@ class Maker:
             self._interfere()
 
     def size(self) -> int:
-        """A size up to 1 MiB, mostly a small one."""
+        """Return a size up to 1 MiB, usually a small one."""
         kind = self._reader.below(8)
         if kind < 5:
             return self._reader.number()
         return self._reader.number(2) << (4 if kind == 7 else 0)
 
     def oddity(self) -> Any:
-        """What is no size at all, or says it is one."""
+        """Return an object that is not a number, or pretends to be one."""
         read = self._reader
         return read.pick(
             [None, 1.5, float("nan"), "x", b"12", True, 3j, [], object(), Number(3), Text("off")]
         )
 
     def number(self) -> Any:
-        """What may stand where a number is wanted."""
+        """Return an argument in place of a number."""
         kind = self._reader.below(8)
         if kind < 4:
             return self.size()
@@ -92,26 +92,26 @@ class Maker:
         return Sly(self)
 
     def seconds(self) -> Any:
-        """What may stand where seconds are wanted; none that would take long."""
+        """Return an argument in place of seconds. Valid ones are short."""
         read = self._reader
         return read.pick(
             [0.0, 0, 1e-4, -1.0, float("nan"), -float("inf"), "1", b"", 2**2000, 3j, Sly(self)]
         )
 
     def text(self, *words: str) -> Any:
-        """What may stand where one of those words is wanted."""
+        """Return an argument in place of one of these words."""
         read = self._reader
         kinds = [*words, *words, None, "", "\ud800", "a\0b", "x" * 300, b"off", 1]
         return read.pick([*kinds, Text(words[0]), Sly(self)])
 
     def anything(self) -> Any:
-        """What may stand anywhere."""
+        """Return an argument of any kind."""
         kind = self._reader.below(4)
         return (self.number, self.seconds, self.oddity, lambda: Sly(self))[kind]()
 
 
 class Sly:
-    """Whatever it is asked, it acts first."""
+    """An object that runs code in every special method."""
 
     def __init__(self, maker: Maker) -> None:
         self._maker = maker

@@ -1,4 +1,4 @@
-"""The two streams that are compared: asyncio's own, and the pooled one."""
+"""The two streams that are compared: asyncio's and the pooled one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOOP = asyncio.new_event_loop()
 
 
 class Transport(asyncio.Transport):
-    """It notes whether it is held back, and closes when it is told."""
+    """A transport that records whether reading is paused and whether it was closed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -37,13 +37,13 @@ class Transport(asyncio.Transport):
 
 
 class GreedyTransport(Transport):
-    """It is taken for one of uvloop's, which would read on and on."""
+    """A transport that looks like one of uvloop's, which read without pause."""
 
     __module__ = "uvloop.loop"
 
 
 class Exporter:
-    """It exports bytes as a Python class can, and runs the collector meanwhile."""
+    """A Python class that exports a buffer and runs the collector while it does so."""
 
     def __init__(self, target: Any) -> None:
         self.target = target
@@ -57,8 +57,8 @@ class Exporter:
         view.release()
 
 
-class Theirs:
-    """asyncio's own."""
+class AsyncioSide:
+    """The stream of asyncio."""
 
     def __init__(self, limit: int) -> None:
         self.reader = asyncio.StreamReader(limit, LOOP)
@@ -66,7 +66,7 @@ class Theirs:
         self.task: asyncio.Task[Any] | None = None
 
     def waits(self) -> bool:
-        """Whether somebody reads who has no answer yet."""
+        """Return whether a read is pending."""
         return self.task is not None and not self.task.done()
 
     def put(self, data: bytes) -> None:
@@ -74,13 +74,13 @@ class Theirs:
 
     async def read(self, name: str, argument: Any) -> Any:
         if name == "readinto" and argument == 0:
-            return b""  # which needs no stream
+            return b""  # needs no data
         name = {"readview": "readexactly", "readinto": "readexactly"}.get(name, name)
         return await getattr(self.reader, name)(*([] if argument is None else [argument]))
 
 
-class Ours(Theirs):
-    """The pooled one, and the views that it gave."""
+class PooledSide(AsyncioSide):
+    """The pooled stream, and the views that it returned."""
 
     def __init__(self, limit: int, pool: bytepool.Pool, ahead: int) -> None:
         self.reader, self.protocol = streams._pair(limit, LOOP, pool)
@@ -92,7 +92,7 @@ class Ours(Theirs):
         while data:
             buffer = self.protocol.get_buffer(-1)
             fitting = data[: len(buffer)]
-            assert fitting, "an empty buffer, which event loops take for an error"
+            assert fitting, "event loops reject an empty buffer"
             buffer[: len(fitting)] = fitting
             self.protocol.buffer_updated(len(fitting))
             data = data[len(fitting) :]
@@ -108,20 +108,20 @@ class Ours(Theirs):
             target: Any = bytearray(argument)
             if argument % 2 == 0:
                 target = array.array("H", target)
-            # Before 3.12, what Python classes export is not asked for.
-            sly = argument % 3 == 0 and sys.version_info >= (3, 12)
-            assert await self.reader.readinto(Exporter(target) if sly else target) == argument
+            # Before CPython 3.12, Python classes cannot export a buffer.
+            hostile = argument % 3 == 0 and sys.version_info >= (3, 12)
+            assert await self.reader.readinto(Exporter(target) if hostile else target) == argument
             return bytes(target)
         return await super().read(name, argument)
 
 
 def answer(task: asyncio.Task[Any]) -> object:
-    """What can be compared of a result."""
+    """Return the part of a result that both sides must agree on."""
     if task.cancelled():
         return "cancelled"
     error = task.exception()
     if error is None:
         return task.result()
     details = [getattr(error, name, None) for name in ("partial", "expected", "consumed")]
-    text = "" if isinstance(error, RuntimeError) else str(error)  # it names the method
+    text = "" if isinstance(error, RuntimeError) else str(error)  # the message names the method
     return type(error), text, details

@@ -13,7 +13,7 @@ from typing import Any
 import bytepool
 from bytepool.streams._reader import LIMIT
 from fuzz.reader import Reader
-from fuzz.sides import LOOP, GreedyTransport, Ours, Theirs, Transport, answer
+from fuzz.sides import LOOP, AsyncioSide, GreedyTransport, PooledSide, Transport, answer
 
 # Different everywhere, with line ends and separators in it.
 DATA = bytes(random.Random(1).choices([*b"ab\n" * 40, *range(256)], k=1 << 20))
@@ -31,8 +31,8 @@ class Run:
         self.pool = bytepool.Pool(64, BUDGET, 2, max_bytes=self.budget)
         self.held: memoryview | None = None
         self.limit = limit = read.pick([5, 64, 1000, LIMIT])
-        self.ours = Ours(limit, self.pool, read.pick([1, 3, 64, 4096, 1 << 14]))
-        self.theirs = Theirs(limit)
+        self.ours = PooledSide(limit, self.pool, read.pick([1, 3, 64, 4096, 1 << 14]))
+        self.theirs = AsyncioSide(limit)
         self.sides = [self.ours, self.theirs]
         greedy = read.below(4) == 0
         for side in self.sides:

@@ -1,8 +1,8 @@
-"""Arbitrary calls on everything that Python sees of a pool, with arguments that do not behave.
+"""Fuzz the public Python API with arbitrary calls and hostile arguments.
 
-Only documented exceptions may come out, and those that a hostile object raised itself. After each
-call the bytes that are out must hold what was written to them and the pools' numbers must be true;
-at the end, when all is dropped, nothing may be out.
+A call may raise documented exceptions, and those that a hostile argument raised itself. After each
+call, buffers in use must hold what was written to them, and the counters must be consistent. When
+all objects are dropped at the end, no buffer may be in use.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from fuzz.world import World
 
 
 def one(data: bytes) -> None:
-    """Do what the input says."""
+    """Run one input."""
     unraisable: list[str] = []
 
     def note(args: sys.UnraisableHookArgs) -> None:

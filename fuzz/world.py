@@ -1,4 +1,4 @@
-"""What an input has made so far on the Python surface, and what must hold of it."""
+"""The objects that an input has created, and the checks that they must pass."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ DOCUMENTED = (
     ValueError,
     bytepool.MisuseError,
 )
-MOST = 24  # things that are kept, of each kind
+MAX_KEPT = 24  # objects of each kind
 
 
 class Memory:
-    """What must stand in a buffer: the same byte everywhere."""
+    """The expected content of a buffer, which repeats one byte."""
 
     def __init__(self, lease: Any) -> None:
         self.lease = lease
@@ -44,7 +44,7 @@ class Memory:
 
 
 class World:
-    """All that an input has made so far."""
+    """The objects that an input has created so far."""
 
     def __init__(self, reader: Reader, steps: Sequence[Callable[[World], Any]]) -> None:
         self.read = reader
@@ -57,7 +57,7 @@ class World:
         self.stamp = 0
         self.searched = False
 
-    # What is made is kept, and what is kept may be used.
+    # Returned objects are kept, and later calls use them.
 
     def keep(self, thing: Any) -> None:
         if isinstance(thing, memoryview):
@@ -65,7 +65,7 @@ class World:
         elif thing is not None and not isinstance(thing, (int, float, str, bytes)):
             kept = self.pools if isinstance(thing, bytepool.Pool) else self.things
             kept.append(thing)
-            del kept[:-MOST]
+            del kept[:-MAX_KEPT]
 
     def keep_view(self, view: memoryview) -> None:
         lease = view.obj
@@ -77,7 +77,7 @@ class World:
             self.stamp = self.stamp % 255 + 1
             memory.write(self.stamp)
         self.views.append((view, memory))
-        del self.views[:-MOST]
+        del self.views[:-MAX_KEPT]
 
     def any_of(self, kept: list[Any]) -> Any:
         return self.read.pick(kept) if kept else self.make.anything()
@@ -91,7 +91,7 @@ class World:
         return self.read.pick(self.views)[0] if self.views else memoryview(b"none")
 
     def interfere(self) -> None:
-        """Run in the middle of a call."""
+        """Run another call in the middle of a call."""
         if self.depth > 2:
             return
         match self.read.below(4):
@@ -119,17 +119,19 @@ class World:
             if kept:
                 kept.pop(self.read.below(len(kept)))
 
-    # What must hold.
+    # The checks.
 
     def check(self) -> None:
         checked = list(self.views)
         for view, memory in checked:
             try:
                 held = view.tobytes()
-            except ValueError:  # it was released by hand
+            except ValueError:  # the view was released explicitly
                 self.views = [pair for pair in self.views if pair[0] is not view]
                 continue
-            assert held == bytes([memory.stamp]) * len(held), f"some of {memory.size} changed"
+            assert held == bytes([memory.stamp]) * len(held), (
+                f"bytes in a buffer of {memory.size} changed"
+            )
         for pool in self.pools:
             check_numbers(pool)
 
@@ -139,7 +141,7 @@ class World:
         self.pools, self.things, self.views = [], [], []
         gc.collect()
         for pool in pools:
-            deadline = time.monotonic() + 10  # a thread may still be telling somebody
+            deadline = time.monotonic() + 10  # a thread may still retry a wakeup
             while pool.stats().outstanding and time.monotonic() < deadline:
                 time.sleep(0.001)
             stats = pool.stats()
@@ -149,17 +151,17 @@ class World:
 
 def check_numbers(pool: bytepool.Pool) -> None:
     stats = pool.stats()
-    idle = out = 0
+    idle = in_use = 0
     for bucket in stats.buckets:
         assert bucket.returned - bucket.freed - bucket.hits == bucket.depth <= pool.max_buffers
         assert 0 <= bucket.outstanding <= bucket.peak_outstanding
         idle += bucket.size * bucket.depth
-        out += bucket.size * bucket.outstanding
+        in_use += bucket.size * bucket.outstanding
     assert stats.idle_bytes == idle <= pool.max_idle_bytes
-    assert stats.outstanding_bytes == out + stats.transient_bytes
+    assert stats.outstanding_bytes == in_use + stats.transient_bytes
     assert pool.max_bytes is None or stats.outstanding_bytes + idle <= pool.max_bytes
     assert not (pool.closed and idle)
-    # Whatever has happened once tells the fuzzer that it has got that far.
+    # The branches of these checks show the fuzzer which events an input has caused.
     assert not stats.deferred or stats.deferred_bytes <= stats.outstanding_bytes
     assert not stats.deferred_bytes or (stats.deferred and stats.outstanding)
     assert not stats.freed["closed"] or pool.closed

@@ -1,9 +1,9 @@
-"""valgrind's memcheck over the Rust tests and a broad part of the Python ones.
+"""Run valgrind's memcheck over the Rust tests and most of the Python tests.
 
-No invalid access, no jump on bytes that were never written, no definite loss. Of what the
-interpreter and other libraries do, only that counts in which the extension has a part: a frame of
-its own. A loss of one block is made once in a process (PyO3 has one a class, and a thread's name
-is another); what is lost again and again is more.
+The run fails on an invalid access, on a branch that depends on uninitialised bytes, and on a
+definite leak. Findings without a frame of the extension belong to the interpreter or to another
+library and are only counted. So are leaks of a single block: PyO3 leaks one block per class, once
+per process. A real leak repeats, and loses more blocks.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ ROOT = Path(__file__).parent.parent
 RUST = ["bytepool", "bounds", "fuzz_corpus", "ledger", "model", "starved", "stress"]
 PYTHON = ["allocator", "blocking", "decay", "evict", "leaks", "lease", "model", "poison", "pool"]
 PYTHON += ["reentrancy", "size", "stats", "threads", "tracking", "zero"]
-# Without what starts processes of its own, which are not looked into, and one way of several that
-# come to the same in the extension, for all of this is forty times as slow.
+# Left out: tests that start processes, which valgrind does not follow, and variants that run the
+# same code of the extension. Under valgrind, a test takes forty times as long.
 DESELECT = "python3 or run_python or subprocess or exit or fork or huge or 100 or catch_a_leak"
 DESELECT += " or null or by_with or by_dropping or by_pool_view"
-DESELECT += " or other_threads_run"  # there they take turns
+DESELECT += " or other_threads_run"  # valgrind runs one thread at a time
 
-# A hundred of each, so that what is lost each time is many blocks.
-SHORT = """
+# Repeats each call a hundred times, so that a leak loses many blocks.
+PLAIN_CALLS = """
 from bytepool import MisuseError, Pool
 for options in ({}, {"track": "all", "poison": True}, {"zero": "release", "max_bytes": 1 << 30}):
     pool = Pool(64, 1 << 20, 4, **options)
@@ -50,8 +50,11 @@ for options in ({}, {"track": "all", "poison": True}, {"zero": "release", "max_b
 """
 
 
-def memcheck(command: list[str], environment: dict[str, str], ours: str | None) -> Counter[str]:
-    """Run it under valgrind; return what was found, by kind."""
+def memcheck(command: list[str], environment: dict[str, str], library: str | None) -> Counter[str]:
+    """Run a command under valgrind, print its findings, and count them by kind.
+
+    With ``library``, findings without a frame of that library are counted as ``(foreign)``.
+    """
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
         options = ["--leak-check=full", "--show-leak-kinds=definite", "--num-callers=40"]
@@ -68,10 +71,10 @@ def memcheck(command: list[str], environment: dict[str, str], ours: str | None) 
         found: Counter[str] = Counter()
         for error in ElementTree.parse(report).getroot().iter("error"):
             frames = [frame.findtext("obj", "") for frame in error.iter("frame")]
-            if ours is not None and not any(ours in frame for frame in frames):
-                found["(others' own)"] += 1
+            if library is not None and not any(library in frame for frame in frames):
+                found["(foreign)"] += 1
             elif error.findtext("xwhat/leakedblocks") == "1":
-                found["(one block, once)"] += 1
+                found["(single block)"] += 1
             else:
                 found[error.findtext("kind", "")] += 1
                 print(describe(error))
@@ -112,9 +115,7 @@ def rust_binaries() -> list[tuple[str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--short", action="store_true", help="one file of Rust, and the plain calls of Python"
-    )
+    parser.add_argument("--short", action="store_true", help="only plain calls from Python")
     options = parser.parse_args()
     if not shutil.which("valgrind"):
         sys.exit("missing: valgrind (Debian: apt install valgrind)")
@@ -123,8 +124,8 @@ def main() -> None:
 
     def report(name: str, found: Counter[str]) -> None:
         nonlocal failures
-        ours = sum(count for kind, count in found.items() if not kind.startswith("("))
-        failures += ours
+        counted = sum(count for kind, count in found.items() if not kind.startswith("("))
+        failures += counted
         print(f"{name}: {dict(found) or 'nothing'}", flush=True)
 
     few = {"PROPTEST_CASES": "20", "STRESS_OPERATIONS": "20000"}
@@ -132,8 +133,8 @@ def main() -> None:
         report(f"Rust, {name}", memcheck([binary, "--test-threads=1"], few, None))
     malloc = {"PYTHONMALLOC": "malloc"}
     if options.short:
-        command = [sys.executable, "-c", SHORT]
-        report("Python, in short", memcheck(command, malloc, "_bytepool"))
+        command = [sys.executable, "-c", PLAIN_CALLS]
+        report("Python, plain calls", memcheck(command, malloc, "_bytepool"))
     for name in [] if options.short else PYTHON:
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout=0"]
         command += ["-k", f"not ({DESELECT})", f"tests/test_{name}.py"]

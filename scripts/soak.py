@@ -1,8 +1,8 @@
-"""Bursts and quiet times, for as long as one likes, and a look at the memory all the while.
+"""Alternate bursts and pauses, and check the memory of the process all the time.
 
-Three pools are used at once: by threads, by tasks that wait for a budget, and for small messages
-by both. In the quiet times nobody calls a pool, and what is idle has to go by itself. Memory is
-sampled, each sample is held against what the pools promise, and the run can be drawn.
+Threads use one pool, tasks that wait for a budget use a second one, and both use a third one for
+small messages. During a pause no pool is called, and idle memory must decay without calls. Each
+sample of the memory is checked against the limits of the pools. ``--picture`` draws the run.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from bytepool import Pool, Stats, decay
 
 KIB, MIB = 1 << 10, 1 << 20
 THREADS = 4
-IN_FLIGHT = 8  # messages that one thread holds at a time
+IN_FLIGHT = 8  # messages that a thread holds at a time
 TASKS = 24
-SLACK = 24 * MIB  # what the interpreter, its threads and its allocator may take beside the pools
-QUIET = 0.4  # the part of a cycle in which nothing happens
+SLACK = 24 * MIB  # bytes that the interpreter and the C library may use beside the pools
+PAUSE = 0.4  # the fraction of a cycle in which no pool is called
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Sample:
 
 @dataclass
 class Soak:
-    """One run: its pools, its clock, and what was seen."""
+    """One run: its pools, its clock, its samples and its failures."""
 
     seconds: float
     cycles: int
@@ -49,8 +49,8 @@ class Soak:
     messages: int = 0
 
     def __post_init__(self) -> None:
-        # Twice that passes in a quiet time, so what is idle is gone well before its end.
-        idle_timeout = self.cycle * QUIET / 4
+        # Idle memory is freed after at most twice this time, well before a pause ends.
+        idle_timeout = self.cycle * PAUSE / 4
         self.uploads = Pool(max_size=4 * MIB, idle_timeout=idle_timeout)
         self.budget = Pool(max_size=4 * MIB, idle_timeout=idle_timeout, max_bytes=32 * MIB)
         self.small = Pool(KIB, 64 * KIB, 64, max_idle_bytes=2 * MIB, idle_timeout=idle_timeout)
@@ -65,25 +65,25 @@ class Soak:
     def now(self) -> float:
         return time.monotonic() - self.begin
 
-    def busy(self) -> bool:
-        """Whether this is the first part of a cycle, and not the quiet one."""
-        return self.now() % self.cycle < self.cycle * (1 - QUIET) and self.now() < self.seconds
+    def in_burst(self) -> bool:
+        """Return whether the current cycle is in its burst."""
+        return self.now() % self.cycle < self.cycle * (1 - PAUSE) and self.now() < self.seconds
 
-    def most_bytes(self) -> int:
-        """What all pools together can hold at most: idle, and in the hands of the workers."""
+    def max_pool_bytes(self) -> int:
+        """Return the most bytes that all pools together can hold, idle and in use."""
         idle = self.uploads.max_idle_bytes + self.small.max_idle_bytes
         assert self.budget.max_bytes
         return idle + self.budget.max_bytes + THREADS * (IN_FLIGHT + 1) * (4 * MIB + 64 * KIB)
 
-    # What is done
+    # The load
 
     def upload(self, seed: int) -> int:
-        """A thread: messages of all sizes, some of which stay for a while."""
+        """Handle messages of all sizes in a thread, and keep some of them for a while."""
         choose = random.Random(seed)
         held: list[memoryview] = []
         messages = 0
         while self.now() < self.seconds:
-            if not self.busy():
+            if not self.in_burst():
                 held.clear()
                 time.sleep(self.cycle / 100)
                 continue
@@ -100,10 +100,10 @@ class Soak:
         return messages
 
     async def request(self, seed: int) -> None:
-        """A task: waits for bytes of the budget, and holds them for a while."""
+        """Wait in a task for bytes of the budget, and hold them for a while."""
         choose = random.Random(seed)
         while self.now() < self.seconds:
-            if not self.busy():
+            if not self.in_burst():
                 await asyncio.sleep(self.cycle / 100)
                 continue
             n = int(64 * KIB * 64 ** choose.random())
@@ -113,10 +113,10 @@ class Soak:
             self.small.view(choose.randrange(1, 64 * KIB))[:1] = b"x"
             self.messages += 2
 
-    # What is seen
+    # The checks
 
     async def watch(self) -> None:
-        """Sample until the end, and hold each sample against the promises."""
+        """Take and check samples until the end."""
         while self.now() < self.seconds:
             self.sample()
             await asyncio.sleep(min(self.cycle / 100, 0.5))
@@ -138,52 +138,54 @@ class Soak:
         for pool, each in zip(self.pools, stats, strict=True):
             self.check_pool(pool, each)
         last = self.samples[-1]
-        most = self.resident + self.most_bytes() + SLACK
+        limit = self.resident + self.max_pool_bytes() + SLACK
         self.expect(
-            last.resident <= most, f"{last.resident} bytes are resident, not {most} at most"
+            last.resident <= limit, f"{last.resident} bytes are resident, the limit is {limit}"
         )
-        into = last.seconds % self.cycle / self.cycle
-        if into > 0.97:  # the end of a quiet time
-            self.expect(last.outstanding == 0, f"{last.outstanding} bytes are out in a quiet time")
-            self.expect(last.idle == 0, f"{last.idle} bytes lie idle at the end of a quiet time")
-            most = self.resident + SLACK
+        if last.seconds % self.cycle / self.cycle > 0.97:  # the end of a pause
             self.expect(
-                last.resident <= most,
-                f"{last.resident} bytes are resident in a quiet time, not {most} at most",
+                last.outstanding == 0, f"{last.outstanding} bytes are in use during a pause"
+            )
+            self.expect(last.idle == 0, f"{last.idle} bytes are idle at the end of a pause")
+            limit = self.resident + SLACK
+            self.expect(
+                last.resident <= limit,
+                f"{last.resident} bytes are resident during a pause, the limit is {limit}",
             )
 
     def check_pool(self, pool: Pool, stats: Stats) -> None:
-        self.expect(stats.idle_bytes <= pool.max_idle_bytes, f"{pool!r} keeps too much: {stats}")
-        if (
-            pool.max_bytes is not None
-        ):  # used by this thread alone, so the snapshot is of one moment
+        self.expect(
+            stats.idle_bytes <= pool.max_idle_bytes, f"{pool!r} exceeds max_idle_bytes: {stats}"
+        )
+        # Only this thread uses the pool with a budget, so the snapshot is consistent.
+        if pool.max_bytes is not None:
             held = stats.outstanding_bytes + stats.idle_bytes
-            self.expect(held <= pool.max_bytes, f"{pool!r} holds too much: {stats}")
+            self.expect(held <= pool.max_bytes, f"{pool!r} exceeds max_bytes: {stats}")
         for bucket in stats.buckets:
             kept = bucket.returned - bucket.freed - bucket.hits
-            self.expect(kept == bucket.depth, f"{pool!r} lost something: {bucket}")
+            self.expect(kept == bucket.depth, f"{pool!r} lost buffers: {bucket}")
 
     def expect(self, holds: bool, failure: str) -> None:
         if not holds:
             self.failures.append(f"after {self.now():.1f} s {failure}")
 
-    # All of it
+    # The run
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
-        # Debugging asyncio complains of what takes long, as all does on a busy machine.
+        # In debug mode asyncio warns about slow steps, which a busy machine always has.
         loop.slow_callback_duration = 60
-        with ThreadPoolExecutor(THREADS) as threads, ExitStack() as opted:
-            opted.enter_context(decay.in_thread(self.uploads))
-            opted.enter_context(decay.in_loop(self.budget))
-            opted.enter_context(decay.in_loop(self.small))
+        with ThreadPoolExecutor(THREADS) as threads, ExitStack() as stack:
+            stack.enter_context(decay.in_thread(self.uploads))
+            stack.enter_context(decay.in_loop(self.budget))
+            stack.enter_context(decay.in_loop(self.small))
             uploads = [loop.run_in_executor(threads, self.upload, seed) for seed in range(THREADS)]
             tasks = [self.request(seed) for seed in range(TASKS)]
             await asyncio.gather(self.watch(), self.progress(), *tasks)
             self.messages += sum(await asyncio.gather(*uploads))
         for pool in self.pools:
             stats = pool.stats()
-            self.expect(stats.outstanding == 0, f"{pool!r} still has something out: {stats}")
+            self.expect(stats.outstanding == 0, f"{pool!r} has buffers in use at the end: {stats}")
 
     async def progress(self) -> None:
         if not sys.stderr.isatty():
@@ -213,37 +215,37 @@ class Soak:
             )
         ]
         figure, axes = pyplot.subplots(figsize=(9, 3.6), layout="constrained")
-        axes.stackplot(seconds, mib[0], mib[1], labels=["outstanding", "idle"], alpha=0.7)
-        axes.plot(seconds, mib[2], color="black", linewidth=1, label="resident, beyond the start")
+        axes.stackplot(seconds, mib[0], mib[1], labels=["in use", "idle"], alpha=0.7)
+        axes.plot(seconds, mib[2], color="black", linewidth=1, label="resident, above the start")
         for cycle in range(self.cycles):
-            quiet = (cycle + 1 - QUIET) * self.cycle
-            axes.axvspan(quiet, (cycle + 1) * self.cycle, color="grey", alpha=0.15, linewidth=0)
-        axes.set(xlabel="seconds (grey: nobody calls a pool)", ylabel="MiB", xlim=(0, self.seconds))
+            pause = (cycle + 1 - PAUSE) * self.cycle
+            axes.axvspan(pause, (cycle + 1) * self.cycle, color="grey", alpha=0.15, linewidth=0)
+        axes.set(xlabel="seconds (grey: no pool is called)", ylabel="MiB", xlim=(0, self.seconds))
         axes.set_ylim(0, 1.2 * max(mib[2]))
         axes.legend(loc="upper right", ncols=3, framealpha=1)
         picture.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(picture, metadata={"Date": None})
 
     def report(self) -> str:
-        most = max(self.samples, key=lambda sample: sample.resident)
+        peak = max(self.samples, key=lambda sample: sample.resident)
         last = self.samples[-1]
         return (
             f"{self.messages:,} messages in {self.seconds:.0f} s and {self.cycles} cycles, "
             f"{len(self.samples):,} samples: resident {self.resident / MIB:.0f} MiB at the start, "
-            f"{most.resident / MIB:.0f} at most ({most.outstanding / MIB:.0f} out, "
-            f"{most.idle / MIB:.0f} idle), {last.resident / MIB:.0f} at the end; "
+            f"{peak.resident / MIB:.0f} at the peak ({peak.outstanding / MIB:.0f} in use, "
+            f"{peak.idle / MIB:.0f} idle), {last.resident / MIB:.0f} at the end; "
             f"{len(self.failures)} failures"
         )
 
 
 def write(view: memoryview) -> None:
-    """Touch every page, as a message that arrives does."""
+    """Write to every page, as an arriving message does."""
     if len(view):
         ctypes.memset(ctypes.addressof(ctypes.c_char.from_buffer(view)), 1, len(view))
 
 
 def resident() -> int:
-    """Bytes of this process that are in memory."""
+    """Return the resident bytes of this process."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) * KIB
 

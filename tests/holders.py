@@ -1,4 +1,4 @@
-"""Everything that can hold pooled memory, and every way to let go of it."""
+"""Everything that can hold pooled memory, and every way to give up a handle."""
 
 from __future__ import annotations
 

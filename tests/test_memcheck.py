@@ -18,4 +18,4 @@ def test_valgrind_finds_no_invalid_access_and_no_leak() -> None:
         [sys.executable, SCRIPT, "--short"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Python, in short: " in done.stdout
+    assert "Python, plain calls: " in done.stdout
