@@ -1,33 +1,33 @@
-# Every target does all its own set-up, in .venv and target/. Needs Rust and Python 3.11 or newer.
+# Each target does all its own set-up, in .venv and target/. It needs Rust and Python 3.11 or newer.
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Progress bars on a terminal; a log gets warnings and errors only.
+# Tools show progress on a terminal, and only warnings and errors in a log.
 QUIET := $(if $(MAKE_TERMOUT),,--quiet)
-# Only the core, so that no Python is needed to link.
+# Tests of the core, without the extension, so that linking needs no Python.
 CORE := cargo test --locked --no-default-features
 # Tests that repeat their steps up to 10^8 times.
 LONG_TESTS := BYTEPOOL_TEST_LONG=1 $(BIN)/pytest -p no:cacheprovider
-# loom swaps every lock and atomic, so it gets a build of its own; link-time optimisation would only cost time.
+# loom replaces every lock and atomic, so it needs a separate build. Without link-time optimisation it builds faster.
 LOOM := RUSTFLAGS="--cfg loom" $(CORE) --release --config profile.release.lto=false \
 	--target-dir target/loom --test loom
 
 .PHONY: help
-help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+help: ## list all targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 19
 
 .PHONY: demo
-demo: build ## a server receives real files, on asyncio's streams and on pooled ones, and checks every byte
+demo: build ## send real files to a server, with asyncio's streams and with ours, and check every byte
 	$(BIN)/python examples/demo
 
 .PHONY: test
-test: build ## every test, the long proofs in a short version
+test: build ## run all tests, and short versions of the long checks
 	$(CORE)
 	$(LOOM) -- --nocapture
 	$(BIN)/pytest
 
 .PHONY: lint
-lint: build needs-c++ ## formatting, clippy, ruff, mypy, stubtest
+lint: build needs-c++ ## check formatting, and run clippy, ruff, mypy and stubtest
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- --deny warnings
 	cargo clippy --locked --all-targets --no-default-features -- --deny warnings
@@ -42,51 +42,51 @@ lint: build needs-c++ ## formatting, clippy, ruff, mypy, stubtest
 	MYPYPATH=python $(BIN)/stubtest --mypy-config-file pyproject.toml bytepool
 
 .PHONY: prove
-prove: build ## the long proofs: random sequences by the ten thousand
+prove: build ## compare tens of thousands of random operation sequences with a model
 	PROPTEST_CASES=20000 $(CORE) --release --test model --test ledger
 	$(BIN)/pytest --hypothesis-profile=long --timeout=3600 tests/test_model.py
 
 .PHONY: stress
-stress: build ## 10^8 operations on all cores without Python, and 10^8 calls of Python threads
+stress: build ## run 10^8 operations on all cores in Rust, and 10^8 calls from Python threads
 	STRESS_OPERATIONS=100000000 $(CORE) --release --test stress -- --nocapture
 	$(LONG_TESTS) tests/test_stress.py
 
 .PHONY: leaks
-leaks: build ## a million of each public call, and nothing left behind
+leaks: build ## make a million of each public call, and check that no memory is lost
 	$(LONG_TESTS) tests/test_leaks.py
 
 .PHONY: forks
-forks: build ## a thousand forks in the middle of what other threads do, and all else in a process's life
+forks: build ## fork a thousand times during other threads' calls, and test exits, signals and subprocesses
 	$(LONG_TESTS) tests/test_process.py
 
 .PHONY: memcheck
-memcheck: build ## valgrind over the Rust tests and a broad part of the Python ones
+memcheck: build ## run the Rust tests and many Python tests under valgrind
 	$(BIN)/python scripts/memcheck.py
 
 .PHONY: test-freethreaded
-test-freethreaded: build ## the Python tests on a CPython without a GIL, which is built if there is none
+test-freethreaded: build ## run the Python tests on a CPython without a GIL, which is built if missing
 	FREETHREADED=$(FREETHREADED) bash scripts/freethreaded.sh
 
 .PHONY: test-debug
-test-debug: build ## the Python tests with CPython's own checks of memory and of usage
+test-debug: build ## run the Python tests with CPython's memory checks and development mode
 	PYTHONMALLOC=debug $(BIN)/python -X dev -W error -m pytest -p no:cacheprovider
 
-# How long each of the three fuzzers runs.
+# Seconds that each of the three fuzzers runs.
 SECONDS_EACH ?= 300
-# libFuzzer's options: short inputs first, but not for long; one that takes 20 seconds hangs.
+# Options of libFuzzer: start with short inputs, grow them quickly, and report an input that takes 20 seconds.
 FUZZ := -max_total_time=$(SECONDS_EACH) -len_control=20 -max_len=800 -timeout=20 -print_final_stats=1
-# Its flags are for nightly compilers; this has the stable one take them.
+# cargo-fuzz uses flags of the nightly compiler. RUSTC_BOOTSTRAP makes the stable compiler accept them.
 CARGO_FUZZ := RUSTC_BOOTSTRAP=1 PATH=$(CURDIR)/target/tools/bin:$$PATH cargo fuzz
 FOLDERS = fuzz/found/$(1) fuzz/corpus/$(1)
 
 .PHONY: fuzz
-fuzz: needs-fuzz ## five minutes each of whatever may happen: to the core, from Python, on a stream
+fuzz: needs-fuzz ## fuzz the core, the Python API and the streams, five minutes each
 	$(CARGO_FUZZ) run core $(call FOLDERS,core) -- $(FUZZ)
 	$(BIN)/python -m fuzz surface $(call FOLDERS,surface) $(FUZZ)
 	$(BIN)/python -m fuzz streams $(call FOLDERS,streams) $(FUZZ)
 
 .PHONY: fuzz-corpus
-fuzz-corpus: needs-fuzz ## the corpus anew: of it and of what the fuzzers have found, what adds something
+fuzz-corpus: needs-fuzz ## reduce the corpora and new findings to the inputs that add coverage
 	rm -rf fuzz/merged
 	mkdir -p fuzz/merged/core fuzz/merged/surface fuzz/merged/streams
 	$(CARGO_FUZZ) run core fuzz/merged/core $(call FOLDERS,core) -- -set_cover_merge=1
@@ -108,51 +108,51 @@ target/tools/bin/cargo-fuzz: | needs
 	cargo install --locked --root target/tools cargo-fuzz
 
 .PHONY: bench
-bench: needs ## time the core (criterion)
+bench: needs ## measure the core with criterion
 	cargo bench --locked --no-default-features
 
 .PHONY: compare
-compare: build ## time the core beside its peers, in turns, and show a table
+compare: build ## measure the core and other crates in turns, and show tables
 	$(BIN)/python benches/compare.py
 
 .PHONY: bench-python
-bench-python: build ## time the package beside what it would replace; a page with charts in bytepool-bench/
+bench-python: build ## measure the package and its alternatives; writes charts to bytepool-bench/
 	$(BIN)/python -m bytepool.bench
 
 .PHONY: instructions
-instructions: build ## count the hot paths' instructions and compare them with the baseline
+instructions: build ## count the instructions of the hot paths, and compare them with the baseline
 	$(BIN)/python benches/instructions.py
 
 .PHONY: bench-streams
-bench-streams: build ## what receiving costs a server: asyncio's streams, ours, and the rivals
+bench-streams: build ## measure the CPU time of a receiving server: asyncio's streams, ours, and alternatives
 	$(BIN)/python benches/streams.py
 	$(BIN)/python benches/idle_connections.py
 
 .PHONY: bench-memory
-bench-memory: build ## what a process keeps: after a burst, and under a mixed load
+bench-memory: build ## measure the memory of a process after a burst and under a mixed load
 	$(BIN)/python benches/memory.py
 
 .PHONY: soak
-soak: build ## ten minutes of bursts and quiet times, all memory held against its bounds, and a picture
+soak: build ## check all memory limits during ten minutes of bursts and quiet times; draws a picture
 	$(BIN)/python scripts/soak.py --picture docs/memory/soak.svg
 
 .PHONY: coverage
-coverage: build ## which lines of the package and of the crate no test reaches
+coverage: build ## list the lines of the package and the crate that no test reaches
 	bash scripts/coverage.sh
 
 .PHONY: wheel
-wheel: build ## an abi3 wheel for CPython 3.11 and newer, in target/wheels
+wheel: build ## build an abi3 wheel for CPython 3.11 and newer in target/wheels
 	rm -rf target/wheels
 	$(BIN)/maturin build --release --locked --out target/wheels $(QUIET)
 
 VERSIONS ?= 3.11 3.12 3.13
 
 .PHONY: test-wheel
-test-wheel: wheel ## the Python tests against the installed wheel on CPython 3.11, 3.12 and 3.13
+test-wheel: wheel ## run the Python tests with the installed wheel on CPython 3.11, 3.12 and 3.13
 	bash scripts/wheel.sh $(VERSIONS)
 
 .PHONY: build
-build: .venv/installed ## the extension, into .venv
+build: .venv/installed ## build the extension, and install it in .venv
 	env -u CONDA_PREFIX VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/maturin develop --release --locked $(QUIET)
 
 .venv/installed: pyproject.toml | needs
@@ -174,5 +174,5 @@ needs:
 		echo "missing: the venv module of $(PYTHON) (Debian: apt install python3-venv)" >&2; exit 1; }
 
 .PHONY: clean
-clean: ## remove everything that was built
+clean: ## remove all build results
 	rm -rf .venv target fuzz/target python/bytepool/*.so

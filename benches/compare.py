@@ -1,7 +1,7 @@
-"""The core beside its peers, in turns: all benchmarks of `cargo bench`, round after round; a table.
+"""Run all benchmarks of `cargo bench` in several rounds, and show tables.
 
-One run of criterion measures one contender after the other, and a shared machine has slow and fast
-minutes; so this runs each of them shortly, several times over, and shows medians with their spread.
+One run of criterion measures one contender after the other, but a shared machine has slow and fast
+minutes. So this program lets the contenders take turns in short runs. It shows medians and spreads.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from rich.progress import track
 from bytepool.bench.report import Group, Result, write
 
 HERE = Path(__file__).parent
-US = "bytepool"
-# (group, size or number of threads): {contender: its rounds}
+OURS = "bytepool"
+# (group, size or number of threads): {contender: result of all rounds}
 Results = dict[tuple[str, int], dict[str, Result]]
 
 
 def binaries() -> list[Path]:
-    """Those that criterion runs, built: the pools, and plain allocation under other allocators."""
+    """Build the benchmarks of pools and of other allocators, and return their paths."""
     build = ["cargo", "bench", "--locked", "--no-run", "--benches", "--message-format=json"]
     others = ["--manifest-path=benches/allocators/Cargo.toml", "--target-dir=target/allocators"]
     artifacts = []
@@ -80,12 +80,18 @@ def benchmarks(binary: Path) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.2, help="for each, in each round")
-    parser.add_argument("--only", default="", help="benchmarks that have this in their names")
-    parser.add_argument("--output", type=Path, default=Path("bytepool-bench/core"), help="a folder")
+    parser.add_argument(
+        "--seconds", type=float, default=0.2, help="seconds per benchmark and round"
+    )
+    parser.add_argument(
+        "--only", default="", help="run only benchmarks with this text in their names"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("bytepool-bench/core"), help="folder for the results"
+    )
     options = parser.parse_args()
 
-    # In the order of the groups, so that the contenders of each stand close together.
+    # Sorted by group, so that the contenders of one group run close together.
     plan = [(name, binary) for binary in binaries() for name in benchmarks(binary)]
     plan = [(name, binary) for name, binary in plan if options.only in name]
     order = {name.split("/")[0]: i for i, (name, _) in reversed(list(enumerate(plan)))}
@@ -97,7 +103,7 @@ def main() -> None:
     groups = []
     for (group, value), contenders in results.items():
         ranked = sorted(contenders.values(), key=lambda found: found.median)
-        unit = US if US in contenders else ranked[0].label
+        unit = OURS if OURS in contenders else ranked[0].label
         groups.append(Group(f"{group}, {value:,}", unit, ranked))
     for ready in groups:
         console.print(ready.table())

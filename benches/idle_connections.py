@@ -1,7 +1,7 @@
-"""What an idle connection costs a server: asyncio's streams and ours.
+"""Measure the memory of an idle connection in a server: asyncio's streams and bytepool's.
 
-Each connection has said hello and then nothing. A server process counts its resident memory before
-and after; the clients are another process.
+Each client sends a greeting and then nothing. The server process measures its resident memory
+before and after. The clients run in another process.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def resident() -> int:
 
 
 def connect(port: int, count: int) -> None:
-    """Open all connections, and keep them until told that it is enough."""
+    """Open all connections, and keep them open until stdin is closed."""
     connections = []
     for _ in range(count):
         connections.append(socket.create_connection(("127.0.0.1", port)))
@@ -37,7 +37,7 @@ def connect(port: int, count: int) -> None:
 
 async def serve(contender: str, count: int) -> float:
     pool = Pool()
-    everybody = asyncio.Event()
+    all_connected = asyncio.Event()
     greeted = 0
 
     async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -45,7 +45,7 @@ async def serve(contender: str, count: int) -> float:
         assert await reader.readexactly(len(HELLO)) == HELLO
         greeted += 1
         if greeted == count:
-            everybody.set()
+            all_connected.set()
         await reader.read()
         writer.close()
 
@@ -57,9 +57,9 @@ async def serve(contender: str, count: int) -> float:
     client = [sys.executable, __file__, "--connect", str(port), str(count)]
     before = resident()
     with subprocess.Popen(client, stdin=subprocess.PIPE) as clients:
-        await asyncio.wait_for(everybody.wait(), 60)
+        await asyncio.wait_for(all_connected.wait(), 60)
         cost = (resident() - before) / count
-        assert pool.stats().peak_outstanding == 0, "no pooled buffer waits with them"
+        assert pool.stats().peak_outstanding == 0, "idle connections must not hold pooled buffers"
         clients.communicate()
     server.close()
     return cost
@@ -77,7 +77,7 @@ def main() -> None:
             done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
             runs.append(float(done.stdout))
         print(
-            f"{contender:<9} {statistics.median(runs):8,.0f} bytes a connection"
+            f"{contender:<9} {statistics.median(runs):8,.0f} bytes per connection"
             f" ({min(runs):,.0f} to {max(runs):,.0f}; {options.connections:,} connections)"
         )
 

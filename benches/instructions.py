@@ -1,8 +1,9 @@
-"""Instructions of the hot paths, counted by callgrind: unlike times, they repeat on any machine.
+"""Count the instructions of the hot paths with callgrind, and compare them with a baseline.
 
-Each path runs twice, with more loops the second time, and the difference is divided by the loops
-between, so that starting up cancels out. What differs from ``instructions.json`` by more than the
-tolerance is an error, up or down: after a change that is meant, ``--update`` writes the file anew.
+Instruction counts repeat exactly, times do not. Each path runs twice, with more loops the second
+time. The difference of both counts, divided by the extra loops, excludes the start of the process.
+A count that differs from ``instructions.json`` by more than the tolerance is an error, also if it
+is lower. If the change is intended, ``--update`` writes a new baseline.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ deep(10, int(sys.argv[1]))
 
 
 def callgrind(command: list[str]) -> int:
-    """The instructions of the whole process."""
+    """Return the instructions of the whole process."""
     with tempfile.TemporaryDirectory() as folder:
         output = str(Path(folder, "callgrind.out"))
         report = subprocess.run(
@@ -63,8 +64,8 @@ def callgrind(command: list[str]) -> int:
     return int(counted[1])
 
 
-def each(command: list[str], few: int, many: int) -> float:
-    """The instructions of one loop."""
+def per_loop(command: list[str], few: int, many: int) -> float:
+    """Return the instructions of one loop."""
     counts = [callgrind([*command, str(loops)]) for loops in (few, many)]
     return (counts[1] - counts[0]) / (many - few)
 
@@ -86,17 +87,17 @@ def core_binary() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--update", action="store_true", help="write the baseline anew")
+    parser.add_argument("--update", action="store_true", help="write a new baseline")
     options = parser.parse_args()
     if not shutil.which("valgrind"):
         sys.exit("missing: valgrind (Debian: apt install valgrind)")
 
     binary = core_binary()
-    counts = {f"core: {path}": each([binary, path], 1_000, 11_000) for path in CORE}
+    counts = {f"core: {path}": per_loop([binary, path], 1_000, 11_000) for path in CORE}
     python = f"CPython {platform.python_version().rsplit('.', 1)[0]}"
     for name, statement in PYTHON.items():
         script = [sys.executable, "-c", SCRIPT.format(statement=statement)]
-        counts[f"{python}: {name}"] = each(script, 2_000, 7_000)
+        counts[f"{python}: {name}"] = per_loop(script, 2_000, 7_000)
 
     baseline = json.loads(BASELINE.read_text()) if BASELINE.exists() else {}
     off = []
@@ -111,8 +112,8 @@ def main() -> None:
         BASELINE.write_text(json.dumps(kept, indent=2) + "\n")
     elif off:
         sys.exit(
-            f"off by more than {TOLERANCE:.0%}: {', '.join(off)}; "
-            "if that is meant: python benches/instructions.py --update"
+            f"more than {TOLERANCE:.0%} off the baseline: {', '.join(off)}; "
+            "if this is intended, run: python benches/instructions.py --update"
         )
 
 

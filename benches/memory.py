@@ -1,8 +1,8 @@
-"""What a process keeps: after a burst among other memory, and while a mixed load goes on.
+"""Measure the resident memory of a process after a burst, and under a mixed load.
 
-Each case runs in a process of its own, the contenders in turns; without arguments all of them, and
-tables. Resident memory is the process's, less what it was at the start, so it has all that there
-is: buffers, what lies idle, and what the allocator keeps to itself.
+Each case runs in a separate process, and the contenders take turns. Without arguments, all cases
+run, and tables are printed. Resident memory includes buffers in use, idle buffers, and memory that
+the allocator keeps.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 KIB, MIB = 1 << 10, 1 << 20
 LIVE = 16
 TUNED = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
-# name: (what takes the memory, how the pool is made, the allocator below)
+# name: (source of the memory, options of the pool, environment that selects the allocator)
 BURSTS: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     "bytepool": ("pool", {}, {}),
     "bytearray": ("bytearray", {}, {}),
@@ -48,7 +48,7 @@ MIXED: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
 }
 
 
-def taker(kind: str, pool: Pool) -> Callable[[int], memoryview]:
+def allocate_function(kind: str, pool: Pool) -> Callable[[int], memoryview]:
     if kind == "pool":
         return pool.view
     if kind == "bytearray":
@@ -59,26 +59,26 @@ def taker(kind: str, pool: Pool) -> Callable[[int], memoryview]:
 
 
 def resident() -> int:
-    """Bytes of this process that are in memory."""
+    """Return the resident memory of this process in bytes."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) * KIB
 
 
 def write(view: memoryview) -> None:
-    """Touch every page, as a message that arrives does."""
+    """Write all bytes of the view, as a received message does."""
     ctypes.memset(ctypes.addressof(ctypes.c_char.from_buffer(view)), 1, len(view))
 
 
 def mixed_size(choose: random.Random) -> int:
-    """64 KiB to 4 MiB, spread evenly over the powers of two in between."""
+    """Return a random size from 64 KiB to 4 MiB, spread evenly over the powers of two."""
     return int(64 * KIB * 64 ** choose.random())
 
 
 def burst(kind: str, options: dict[str, Any], gibibytes: float = 1) -> dict[str, float]:
-    """So much at once, while small objects come and go; then all of it goes, in any order."""
+    """Allocate a burst among short-lived small objects, and free all of it in random order."""
     choose = random.Random(1)
     pool = Pool(**options)
-    take = taker(kind, pool)
+    take = allocate_function(kind, pool)
     others = [bytes(choose.randrange(100, 20_000)) for _ in range(6500)]
 
     def other_work(times: int) -> None:
@@ -87,39 +87,39 @@ def burst(kind: str, options: dict[str, Any], gibibytes: float = 1) -> dict[str,
 
     other_work(16_000)
     gc.collect()
-    began = resident()
-    out: list[memoryview] = []
+    start = resident()
+    live: list[memoryview] = []
     size = 0
     while size < gibibytes * (1 << 30):
-        out.append(take(mixed_size(choose)))
-        write(out[-1])
-        size += len(out[-1])
+        live.append(take(mixed_size(choose)))
+        write(live[-1])
+        size += len(live[-1])
         other_work(8)
     peak = resident()
-    while out:
-        del out[choose.randrange(len(out))]
+    while live:
+        del live[choose.randrange(len(live))]
         other_work(8)
     returned = resident()
     trimmed = pool.trim()
     end = resident()
     return {
-        "began": began,
+        "start": start,
         "peak": peak,
         "returned": returned,
         "trimmed": trimmed,
         "end": end,
-        "ratio": end / began,
+        "ratio": end / start,
     }
 
 
 def mixed(kind: str, options: dict[str, Any], times: int = 6000) -> dict[str, float]:
-    """Sixteen are alive; the oldest is replaced by one of another size, which is written."""
+    """Keep 16 buffers alive. Each step replaces the oldest one, and writes the new one."""
     choose = random.Random(1)
     pool = Pool(max_size=4 * MIB, max_buffers=32, **options)
-    take = taker(kind, pool)
+    take = allocate_function(kind, pool)
     sizes = [mixed_size(choose) for _ in range(times)]
     live: list[memoryview | None] = [None] * LIVE
-    began = resident()
+    start = resident()
     ratios = []
     seconds = 0.0
     for i, n in enumerate(sizes):
@@ -129,14 +129,14 @@ def mixed(kind: str, options: dict[str, Any], times: int = 6000) -> dict[str, fl
         write(view)
         seconds += time.perf_counter() - begin
         if i > times // 3:
-            ratios.append((resident() - began) / sum(len(each) for each in live if each))
+            ratios.append((resident() - start) / sum(len(each) for each in live if each))
     pool.trim()
     return {
         "microseconds": seconds / times * 1e6,
         "hit_rate": pool.stats().hit_rate,
         "all": statistics.median(ratios),
-        # What lies idle is gone: this is what the buffers take that are out.
-        "lent": (resident() - began) / sum(len(each) for each in live if each),
+        # The trim freed all idle memory, so only buffers in use are left.
+        "lent": (resident() - start) / sum(len(each) for each in live if each),
     }
 
 
@@ -153,7 +153,7 @@ def run(case: str, name: str) -> dict[str, float]:
     return figures
 
 
-def middle(rounds: list[dict[str, float]], key: str) -> float:
+def median(rounds: list[dict[str, float]], key: str) -> float:
     return statistics.median(figures[key] for figures in rounds)
 
 
@@ -165,22 +165,22 @@ def tables(rounds: int) -> None:
     for case in track(cases * rounds, "measuring", disable=not sys.stdout.isatty()):
         seen[case].append(run(*case))
 
-    print("| 1 GiB at once, and gone | began | peak | all returned | trimmed | end / began |")
+    print("| burst of 1 GiB | start | peak | all returned | trimmed | end / start |")
     print("|---|---|---|---|---|---|")
     for name in BURSTS:
         figures = seen["burst", name]
-        cells = [f"{middle(figures, key) / MIB:,.0f} MiB" for key in ("began", "peak", "returned")]
-        end = f"{middle(figures, 'end') / MIB:,.0f} MiB"
-        print(f"| {name} | {' | '.join(cells)} | {end} | {middle(figures, 'ratio'):.2f} |")
+        cells = [f"{median(figures, key) / MIB:,.0f} MiB" for key in ("start", "peak", "returned")]
+        end = f"{median(figures, 'end') / MIB:,.0f} MiB"
+        print(f"| {name} | {' | '.join(cells)} | {end} | {median(figures, 'ratio'):.2f} |")
     print()
     print("| 64 KiB to 4 MiB, 16 alive | resident / alive | lent / alive | hits | time | spread |")
     print("|---|---|---|---|---|---|")
     for name in MIXED:
         figures = seen["mixed", name]
         times = [each["microseconds"] for each in figures]
-        hits = f"{middle(figures, 'hit_rate'):.1%}" if MIXED[name][0] == "pool" else ""
+        hits = f"{median(figures, 'hit_rate'):.1%}" if MIXED[name][0] == "pool" else ""
         print(
-            f"| {name} | {middle(figures, 'all'):.2f} | {middle(figures, 'lent'):.2f} | {hits} | "
+            f"| {name} | {median(figures, 'all'):.2f} | {median(figures, 'lent'):.2f} | {hits} | "
             f"{statistics.median(times):.0f} µs | {min(times):.0f} µs to {max(times):.0f} µs |"
         )
 

@@ -1,7 +1,7 @@
-"""A message that carries its allocator along: whoever is last with it releases the bytes.
+"""A message object that holds its allocator. The last user of the message releases the bytes.
 
-Bytes that pass through several hands need one thing that says to whom they belong. Bind them to
-what they mean, in an object of your own, and pass that around.
+If bytes pass through several functions or threads, put the allocator and what you know about the
+bytes into one object, and pass that object on.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import bytepool
 
 @dataclass
 class Message:
-    """What was received, with the handle on its bytes."""
+    """A received message and the handle of its bytes."""
 
     sender: str
     alloc: bytepool.Allocator
 
     def finish(self) -> None:
-        """For the last one who has it."""
+        """Release the bytes. The last user of the message calls this."""
         self.alloc.release()
 
 
 def receive(pool: bytepool.Pool, inbox: queue.Queue[Message | None], count: int) -> None:
-    """Stand in for a network: fill pooled memory, and hand it on."""
+    """Put ``count`` messages into the inbox, as a network server would."""
     for i in range(count):
         alloc = pool.allocate(100_000)
         alloc.bytes()[:] = bytes([i % 256]) * 100_000
@@ -35,12 +35,12 @@ def receive(pool: bytepool.Pool, inbox: queue.Queue[Message | None], count: int)
 
 
 def total(message: Message) -> int:
-    """Use the bytes. The view lives in this function only, so the release is never deferred."""
+    """Use the bytes. No view leaves this function, so the release is never deferred."""
     return sum(message.alloc.bytes()[::1000])
 
 
 def work(inbox: queue.Queue[Message | None]) -> int:
-    """Take messages until there are no more."""
+    """Handle messages until the end, and return the sum of their totals."""
     result = 0
     while (message := inbox.get()) is not None:
         result += total(message)
@@ -55,4 +55,4 @@ receiver.start()
 print("total:", work(inbox))
 receiver.join()
 stats = pool.stats()
-print(f"hit rate {stats.hit_rate:.0%}, out now {stats.outstanding}, deferred {stats.deferred}")
+print(f"hit rate {stats.hit_rate:.0%}, in use {stats.outstanding}, deferred {stats.deferred}")

@@ -1,7 +1,7 @@
-"""An HTTP server that takes uploads: h11 does the protocol, the pool holds the body.
+"""An HTTP server for uploads. h11 parses the protocol, and the pool holds the body.
 
-The body is collected in one buffer of the size that its Content-Length promises, within bounds; no
-bytearray grows, and the buffer is warm for the next upload.
+The server requests one buffer of the size in Content-Length, up to a limit. So it never grows a
+bytearray, and the next upload reuses the buffer.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ pool = Pool(max_size=MAX_UPLOAD, max_buffers=4)
 
 
 class Upload:
-    """One request as h11 sees it, read from a pooled stream."""
+    """One HTTP request, read from a pooled stream."""
 
     def __init__(self, reader: streams.StreamReader) -> None:
         self.reader = reader
         self.http = h11.Connection(h11.SERVER)
 
     async def next_event(self) -> h11.Event | type[h11.PAUSED]:
-        """The next thing the client says."""
+        """Return the next event of the client."""
         while (event := self.http.next_event()) is h11.NEED_DATA:
             self.http.receive_data(await self.reader.read(256 << 10))
         return event  # type: ignore[return-value]
 
     async def receive_body(self, alloc: Allocator) -> int:
-        """Collect the body in the allocator's bytes, and return how many came."""
+        """Write the body into the allocator's bytes, and return its size."""
         filled = 0
         while isinstance(event := await self.next_event(), h11.Data):
             alloc.bytes()[filled : filled + len(event.data)] = event.data
@@ -40,7 +40,7 @@ class Upload:
 
 
 def answer(http: h11.Connection, status: int, text: str) -> bytes:
-    """A whole response of a line of text."""
+    """Return a complete response with one line of text."""
     headers = [("Content-Length", str(len(text))), ("Connection", "close")]
     parts = [
         http.send(h11.Response(status_code=status, headers=headers)),
@@ -51,7 +51,7 @@ def answer(http: h11.Connection, status: int, text: str) -> bytes:
 
 
 async def serve(reader: streams.StreamReader, writer: streams.StreamWriter) -> None:
-    """Answer one request with the size and the SHA-256 of its body."""
+    """Answer one request with the size and the SHA-256 digest of its body."""
     upload = Upload(reader)
     try:
         request = await upload.next_event()
@@ -59,9 +59,9 @@ async def serve(reader: streams.StreamReader, writer: streams.StreamWriter) -> N
             return
         length = dict(request.headers).get(b"content-length")
         if length is None:
-            reply = answer(upload.http, 411, "say how much it is")
+            reply = answer(upload.http, 411, "Content-Length is missing")
         elif int(length) > MAX_UPLOAD:
-            reply = answer(upload.http, 413, f"no more than {MAX_UPLOAD} bytes")
+            reply = answer(upload.http, 413, f"larger than {MAX_UPLOAD} bytes")
         else:
             with pool.allocate(int(length)) as alloc:
                 size = await upload.receive_body(alloc)
@@ -76,7 +76,7 @@ async def serve(reader: streams.StreamReader, writer: streams.StreamWriter) -> N
 
 
 async def post(address: tuple[str, int], body: bytes, length: int | None = None) -> str:
-    """Send an upload as a simple client would, and return the answer's text."""
+    """Send an upload, and return the text of the response."""
     reader, writer = await streams.open_connection(*address, pool=pool)
     size = len(body) if length is None else length
     writer.write(b"POST /upload HTTP/1.1\r\nHost: localhost\r\n")
@@ -88,7 +88,7 @@ async def post(address: tuple[str, int], body: bytes, length: int | None = None)
 
 
 async def main() -> None:
-    """Send a few uploads, and one that promises too much."""
+    """Send a few uploads, and one that is too large."""
     server = await streams.start_server(serve, "127.0.0.1", 0, pool=pool)
     async with server:
         address = server.sockets[0].getsockname()
@@ -97,7 +97,7 @@ async def main() -> None:
             assert text == f"{len(body)} bytes, {hashlib.sha256(body).hexdigest()}", text
             print(text[:40])
         print(await post(address, b"", MAX_UPLOAD + 1))
-    print(f"out now: {pool.stats().outstanding}")
+    print(f"in use: {pool.stats().outstanding}")
 
 
 asyncio.run(main())

@@ -1,31 +1,32 @@
-"""Is the pool behind a bug? Swap in the null pool, and change nothing else.
+"""Check whether a pool causes a bug: use the null pool, and change nothing else.
 
-It obeys the same rules and raises the same errors, but every request is plain allocation. If the
-bug stays, it is not the pool's. ``BYTEPOOL=null python your_server.py`` does the same from outside.
+The null pool has the same rules and errors, but it allocates fresh memory for each request. If the
+bug remains, the pool is not its cause. ``BYTEPOOL=null python your_server.py`` replaces all pools
+of a program without a change of the code.
 """
 
 import bytepool
 
 
 def reverse(pool: bytepool.Pool, message: bytes) -> bytes:
-    """Some work that needs memory."""
+    """Reverse a message in pooled memory."""
     with pool.allocate(len(message)) as alloc:
         alloc.bytes()[:] = message[::-1]
         return bytes(alloc.bytes())
 
 
-def forget_that_it_was_released(pool: bytepool.Pool) -> str:
-    """A bug, which both kinds of pool report alike."""
+def release_twice(pool: bytepool.Pool) -> str:
+    """Return the error of a bug that both kinds of pool detect."""
     alloc = pool.allocate(10)
     alloc.release()
     try:
         alloc.release()
     except bytepool.BytesAlreadyReturnedError as error:
         return str(error)
-    return "not noticed"
+    return "not detected"
 
 
 pools = [bytepool.Pool(), bytepool.Pool.null()]
 for pool in pools:
     print(f"{pool!r}: {reverse(pool, b'desserts')!r}")
-    print(f"  {forget_that_it_was_released(pool)}")
+    print(f"  {release_twice(pool)}")

@@ -1,7 +1,7 @@
-"""Video frames from a socket into NumPy arrays, without a copy in between.
+"""Receive video frames from a socket as NumPy arrays, without a copy.
 
-An array made of a pooled view keeps its memory: it may be kept, passed on, dropped at any time, and
-the buffer goes back to the pool with the last array that shows a part of it.
+An array that is made from a pooled view keeps the buffer in use. You can keep it, pass it on or
+drop it at any time. The buffer is returned to the pool when its last array is gone.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ pool = Pool(max_size=8 << 20, max_buffers=4)
 async def read_frame(
     reader: streams.StreamReader,
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Receive one frame of RGB pixels."""
+    """Receive one frame of RGB pixels, straight into pooled memory."""
     height, width = HEADER.unpack(await reader.readexactly(HEADER.size))
     view = await reader.readview(height * width * 3, max_size=pool.max_size)
     return np.frombuffer(view, np.uint8).reshape(height, width, 3)
 
 
 async def watch(reader: streams.StreamReader, writer: streams.StreamWriter) -> None:
-    """Report the brightness of each frame, and keep a corner of the brightest."""
+    """Find the brightest frame, and print its brightness and its corner."""
     best, corner = -1.0, None
     try:
         while True:
             frame = await read_frame(reader)
             brightness = float(frame.mean())
             if brightness > best:
-                best, corner = brightness, frame[:2, :2]  # keeps the whole frame's buffer out
+                best, corner = brightness, frame[:2, :2]  # keeps the whole frame in use
     except asyncio.IncompleteReadError:
         assert corner is not None
         print(f"brightest: {best:.1f}, its corner: {corner[0, 0].tolist()}")
@@ -43,7 +43,7 @@ async def watch(reader: streams.StreamReader, writer: streams.StreamWriter) -> N
 
 
 async def camera(address: tuple[str, int]) -> None:
-    """Send frames that grow brighter and then darker."""
+    """Send frames of different brightness."""
     _, writer = await streams.open_connection(*address, pool=pool)
     for level in (10, 90, 200, 250, 120, 30):
         writer.write(HEADER.pack(720, 1280))
@@ -54,7 +54,7 @@ async def camera(address: tuple[str, int]) -> None:
 
 
 async def main() -> None:
-    """Let a camera send to a watcher."""
+    """Send frames from a camera to a watcher."""
     watched = asyncio.Event()
 
     async def watch_once(reader: streams.StreamReader, writer: streams.StreamWriter) -> None:
@@ -65,7 +65,7 @@ async def main() -> None:
     async with server:
         await camera(server.sockets[0].getsockname())
         await watched.wait()
-    print(f"out now: {pool.stats().outstanding}, hit rate: {pool.stats().hit_rate:.0%}")
+    print(f"in use: {pool.stats().outstanding}, hit rate: {pool.stats().hit_rate:.0%}")
 
 
 asyncio.run(main())

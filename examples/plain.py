@@ -1,4 +1,4 @@
-"""The plain use: take bytes, fill them, use them, give them back."""
+"""Basic use of a pool: request a buffer, fill it, use it, release it."""
 
 import io
 
@@ -8,21 +8,21 @@ pool = bytepool.Pool(max_size=1 << 20, max_buffers=8)
 
 
 def checksum(file: io.BufferedIOBase, size: int) -> int:
-    """Read up to ``size`` bytes into pooled memory, without a copy, and add them up."""
+    """Read up to ``size`` bytes into pooled memory, and return their sum."""
     with pool.allocate(size) as alloc:
-        # No variable holds a view, so the memory is home when the block ends.
+        # No variable holds a view, so the buffer is returned when the block ends.
         n = file.readinto(alloc.bytes())
-        return sum(alloc.bytes()[:n])  # beyond n stand older bytes
+        return sum(alloc.bytes()[:n])  # bytes past n belong to older messages
 
 
-# A handle of one's own serves one message after the other.
+# One allocator can be used for many messages.
 alloc = pool.allocator()
 for text in (b"first", b"second"):
     alloc.allocate(len(text))[:] = text
     print(bytes(alloc.bytes()))
     alloc.release()
 
-# The drop-in for bytearray(n): no handle, nothing to release.
+# Like memoryview(bytearray(n)): no handle, and nothing to release.
 view = pool.view(5)
 view[:] = b"hello"
 print(bytes(view))

@@ -90,9 +90,9 @@ def test_command_writes_a_table_a_page_and_json(
     suite = pyperf.BenchmarkSuite.load(str(tmp_path / "out" / "results.json"))
     assert suite.get_benchmark_names() == [case.name for case in few]
     assert suite.get_benchmarks()[0].get_metadata()["page_faults"] >= 0
-    assert (tmp_path / "out" / "round-trip-take-give-back-1-mib.svg").exists()
+    assert (tmp_path / "out" / "round-trip-take-return-1-mib.svg").exists()
     table = (tmp_path / "out" / "tables.md").read_text()
-    assert table.startswith("| Round trip: take, give back, 1 MiB | time | spread | x bytepool |")
+    assert table.startswith("| Round trip: take, return, 1 MiB | time | spread | x bytepool |")
 
 
 def test_missing_dependency_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,9 +120,9 @@ def test_pure_python_pool_rejects_foreign_and_returned_buffers() -> None:
     first, second = pool.take(3000), pool.take(4096)
     assert (len(first), len(second)) == (3000, 4096)
     pool.give(first)
-    with pytest.raises(ValueError, match="not out"):
+    with pytest.raises(ValueError, match="not in use"):
         pool.give(first)
-    with pytest.raises(ValueError, match="not out"):
+    with pytest.raises(ValueError, match="not in use"):
         pool.give(memoryview(b"a stranger's"))
     assert pool.take(4000).obj is first.obj
     pool.give(second)

@@ -49,26 +49,26 @@ def test_example_null_pool() -> None:
 def test_example_carry_allocator() -> None:
     total, stats = run("carry_allocator.py").splitlines()
     assert total == f"total: {sum(i % 256 * 100 for i in range(500))}"
-    assert stats.endswith("out now 0, deferred 0")
+    assert stats.endswith("in use 0, deferred 0")
 
 
 def test_example_framed() -> None:
     refused, rest = run("framed.py").splitlines()
-    assert refused.startswith("a client asked too much: a message of 1125899906842624 bytes")
-    assert rest == "out now: 0"
+    assert refused.startswith("refused: a message of 1125899906842624 bytes")
+    assert rest == "in use: 0"
 
 
 def test_example_http_upload() -> None:
     *answers, refused, rest = run("http_upload.py").splitlines()
     assert [answer.partition(" ")[0] for answer in answers] == ["0", "5", "5000000", "5000000"]
-    assert refused == "no more than 67108864 bytes"
-    assert rest == "out now: 0"
+    assert refused == "larger than 67108864 bytes"
+    assert rest == "in use: 0"
 
 
 def test_example_numpy_frames() -> None:
     brightest, rest = run("numpy_frames.py").splitlines()
     assert brightest == "brightest: 250.0, its corner: [250, 250, 250]"
-    assert rest.startswith("out now: 0")
+    assert rest.startswith("in use: 0")
 
 
 @pytest.fixture
@@ -113,13 +113,13 @@ def test_demo_fails_if_a_single_byte_is_wrong(sources: Path) -> None:
     script.write_text(textwrap.dedent(code))
     output = run(str(script), status=1)
     for name in ("asyncio streams", "bytepool.streams"):
-        wrong = rf"^FAILED: {name}: (\d+) bytes in \1 messages were wrong$"
+        wrong = rf"^FAILED: {name}: (\d+) wrong bytes in \1 messages$"
         assert re.search(wrong, output, re.MULTILINE)
-    assert "was right" not in output
+    assert "was correct" not in output
 
 
 def test_demo_reports_a_folder_without_files(tmp_path: Path) -> None:
-    assert "there is no file to send" in run("demo", str(tmp_path), status=2)
+    assert "no files to send" in run("demo", str(tmp_path), status=2)
 
 
 def test_demo_reports_wrong_headers_and_broken_connections(sources: Path) -> None:
@@ -148,8 +148,8 @@ def test_demo_reports_wrong_headers_and_broken_connections(sources: Path) -> Non
     output = run(str(script), status=1)
     for name in ("asyncio streams", "bytepool.streams"):
         for problem in (
-            "a connection broke off: 3 bytes read on a total of 3000000 expected bytes",
-            "a header that promised file 0, 3000001 bytes",
+            "a connection broke: 3 bytes read on a total of 3000000 expected bytes",
+            "a wrong header: file 0, 3000001 bytes",
             "no message arrived",
         ):
             assert f"FAILED: {name}: {problem}" in output

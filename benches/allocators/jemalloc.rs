@@ -1,4 +1,4 @@
-//! Plain allocation under jemalloc; `../pool.rs` has the same under the system's allocator.
+//! Benchmarks of plain allocation with jemalloc. `../pool.rs` runs the same with the system's allocator.
 #![allow(missing_docs)]
 
 #[path = "../contenders/mod.rs"]

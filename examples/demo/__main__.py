@@ -1,7 +1,7 @@
-"""The demo: real files, sent by several processes, received into pooled buffers, and checked.
+"""The demo: several processes send real files to a server, which checks every byte.
 
-The same run on asyncio's own streams stands beside it. Run it with ``make demo``. It ends by
-itself, and with an error if a single byte was wrong.
+The server runs twice: with asyncio's streams, and with ``bytepool.streams``. Run the demo with
+``make demo``. It ends by itself. The exit status is 1 if a single byte is wrong.
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ PLAIN, POOLED = "asyncio streams", "bytepool.streams"
 
 
 class Display:
-    """A progress bar on a terminal, a line now and then in a log."""
+    """Show a progress bar on a terminal, or a line every two seconds in a log."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
         columns = (
             TextColumn("{task.description:<16}"),
             BarColumn(),
-            TextColumn("{task.fields[what]}"),
+            TextColumn("{task.fields[details]}"),
         )
         self.bars = Progress(
             *columns, TimeElapsedColumn(), console=console, disable=not console.is_terminal
         )
-        self.task = self.bars.add_task("", what="")
-        self.said = 0.0
+        self.task = self.bars.add_task("", details="")
+        self.last_line = 0.0
 
     def stage(self, name: str) -> None:
         self.name = name
-        self.said = 0.0
-        self.bars.reset(self.task, description=name, what="")
+        self.last_line = 0.0
+        self.bars.reset(self.task, description=name, details="")
 
-    def show(self, done: float, what: str) -> None:
-        """``done``: from 0.0 to 1.0."""
-        self.bars.update(self.task, completed=100 * min(done, 1.0), what=what)
+    def show(self, done: float, details: str) -> None:
+        """Show progress. ``done`` is between 0.0 and 1.0."""
+        self.bars.update(self.task, completed=100 * min(done, 1.0), details=details)
         if self.console.is_terminal:
             return
-        if done >= 1.0 or time.monotonic() - self.said > 2:
-            self.console.print(f"{self.name:<16} {int(100 * done):3}%  {what}", highlight=False)
-            self.said = time.monotonic()
+        if done >= 1.0 or time.monotonic() - self.last_line > 2:
+            self.console.print(f"{self.name:<16} {int(100 * done):3}%  {details}", highlight=False)
+            self.last_line = time.monotonic()
 
 
 def collect(display: Display, paths: Sequence[str]) -> list[Source]:
@@ -70,21 +70,21 @@ def collect(display: Display, paths: Sequence[str]) -> list[Source]:
 
 
 def speed(report: Report) -> float:
-    """Megabytes a second."""
+    """Megabytes per second."""
     return report.payload / MB / max(report.seconds, 1e-9)
 
 
 def receive(
     name: str, sources: Sequence[Source], display: Display, seconds: float, connections: int
 ) -> Report:
-    """Let client processes send to a server process of that name; return its last report."""
+    """Run one server process and its client processes; return the server's last report."""
     display.stage(name)
     processes = multiprocessing.get_context("spawn")
-    pipe, theirs = processes.Pipe()
-    arguments = (theirs, sources, connections, name == POOLED)
+    pipe, server_end = processes.Pipe()
+    arguments = (server_end, sources, connections, name == POOLED)
     server = processes.Process(target=serve, args=arguments, daemon=True)
     server.start()
-    theirs.close()
+    server_end.close()
     report, clients = Report(), []
     try:
         address = pipe.recv()
@@ -93,40 +93,40 @@ def receive(
             work = (address, sources, seed, begin + seconds)
             clients.append(processes.Process(target=send_files, args=work, daemon=True))
             clients[-1].start()
-        # However it goes, this ends: who hangs is given up 15 seconds after the time.
+        # A server that hangs is abandoned after 15 more seconds, so the demo always ends.
         while not report.done and pipe.poll(max(begin + seconds + 15 - time.time(), 0)):
             report = pipe.recv()
             payload = f"{report.payload / MB:,.0f} MB, {speed(report):,.0f} MB/s"
-            what = f"{report.messages:,} messages, {payload}"
+            details = f"{report.messages:,} messages, {payload}"
             passed = min((time.time() - begin) / seconds, 0.999)
-            display.show(1.0 if report.done else passed, what)
+            display.show(1.0 if report.done else passed, details)
     except EOFError:
-        report.faults.append("the server ended without a report")
+        report.faults.append("the server ended without its last report")
     for process in (*clients, server):
         process.join(timeout=5)
         if process.exitcode != 0:
-            report.faults.append(f"{process.name} ended with {process.exitcode}")
+            report.faults.append(f"{process.name} ended with exit code {process.exitcode}")
             process.kill()
     return report
 
 
 def problems(name: str, report: Report) -> list[str]:
-    """All that must not be."""
+    """Return one line for each failure of a run."""
     found = list(report.faults)
     if report.wrong_messages:
-        wrong = f"{report.wrong_bytes:,} bytes in {report.wrong_messages:,} messages"
-        found.append(f"{wrong} were wrong")
+        wrong = f"{report.wrong_bytes:,} wrong bytes in {report.wrong_messages:,} messages"
+        found.append(wrong)
     if not report.messages:
         found.append("no message arrived")
     if not report.done:
-        found.append("the server did not come to its end")
+        found.append("the server did not finish")
     if report.stats and report.stats.outstanding:
-        found.append(f"{report.stats.outstanding} buffers are still out")
+        found.append(f"{report.stats.outstanding} buffers are still in use")
     return [f"{name}: {problem}" for problem in found]
 
 
 def figures(report: Report) -> dict[str, str]:
-    """What there is to compare."""
+    """Return the lines of the table for one run."""
     megabytes = max(report.payload / MB, 1)
     return {
         "messages": f"{report.messages:,}",
@@ -134,7 +134,7 @@ def figures(report: Report) -> dict[str, str]:
         "wrong bytes": f"{report.wrong_bytes:,} in {report.wrong_messages:,} messages",
         "speed, every byte checked": f"{speed(report):,.0f} MB/s",
         "CPU of the event loop": f"{1000 * report.loop_cpu / megabytes:.2f} s/GB",
-        "page faults": f"{report.page_faults / megabytes:,.1f} a MB",
+        "page faults": f"{report.page_faults / megabytes:,.1f} per MB",
         "peak RSS": f"{report.peak_rss / MB:,.0f} MB",
         "pool hit rate": f"{report.stats.hit_rate:.1%}" if report.stats else "",
     }
@@ -154,22 +154,26 @@ def side_by_side(reports: dict[str, Report]) -> Table:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, prog="demo")
     parser.add_argument(
-        "--seconds", type=float, default=8, help="how long the clients send, to each server"
+        "--seconds", type=float, default=8, help="seconds that the clients send to each server"
     )
-    parser.add_argument("--connections", type=int, default=4, help="client processes")
-    parser.add_argument("--files", type=int, default=3000, help="source files, at the most")
-    parser.add_argument("--megabytes", type=int, default=1000, help="of source files, at the most")
-    parser.add_argument("roots", nargs="*", help="folders to send (default: this Python's own)")
+    parser.add_argument("--connections", type=int, default=4, help="number of client processes")
+    parser.add_argument("--files", type=int, default=3000, help="maximum number of source files")
+    parser.add_argument(
+        "--megabytes", type=int, default=1000, help="maximum size of all source files"
+    )
+    parser.add_argument(
+        "roots", nargs="*", help="folders to send files from (default: this Python installation)"
+    )
     options = parser.parse_args()
 
     console = Console()
     display = Display(console)
     with display.bars:
-        display.stage("looking")
+        display.stage("searching")
         roots = options.roots or default_roots()
         sources = collect(display, find_files(roots, options.files, options.megabytes * MB))
         if not sources:
-            console.print("there is no file to send", style="red")
+            console.print("no files to send", style="red")
             return 2
         reports = {
             name: receive(name, sources, display, options.seconds, options.connections)
@@ -185,7 +189,7 @@ def main() -> int:
         console.print(f"FAILED: {failure}", style="red", markup=False, soft_wrap=True)
     if not failures:
         total = sum(report.messages for report in reports.values())
-        console.print(f"every byte of {total:,} messages was right", style="green")
+        console.print(f"every byte of {total:,} messages was correct", style="green")
     return 1 if failures else 0
 
 

@@ -1,4 +1,4 @@
-"""The other side: which files there are, and processes that send them."""
+"""The clients of the demo: they choose source files, and send them."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def default_roots() -> list[str]:
-    """The Python installation this runs on, and what is installed into it."""
+    """Return the folders of this Python's standard library and of its installed packages."""
     return [sysconfig.get_path("stdlib"), sysconfig.get_path("platlib")]
 
 
 def regular_files(folder: str) -> Iterator[tuple[int, str]]:
-    """All readable files below the folder, with sizes; no links, and no caches, which change."""
+    """Yield size and path of all readable files, except links and changing cache files."""
     for entry in os.scandir(folder):
         if entry.is_dir(follow_symlinks=False):
             if entry.name != "__pycache__":
@@ -33,7 +33,7 @@ def regular_files(folder: str) -> Iterator[tuple[int, str]]:
 
 
 def find_files(roots: Sequence[str], most_files: int, most_bytes: int) -> list[str]:
-    """Choose from the files below the roots: the largest, and a sample of all the others."""
+    """Choose files below the roots: the largest ones, and a sample of the others."""
     by_size = sorted({file for root in roots for file in regular_files(root)}, reverse=True)
     half = most_files // 2
     others = by_size[half:]
@@ -46,7 +46,7 @@ def find_files(roots: Sequence[str], most_files: int, most_bytes: int) -> list[s
 
 
 def read_source(path: str) -> Source:
-    """The file as it is now."""
+    """Return the path, size and digest of a file."""
     with Path(path).open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").digest()
         return Source(path, file.tell(), digest)
@@ -55,7 +55,7 @@ def read_source(path: str) -> Source:
 def send_files(
     address: tuple[str, int], sources: Sequence[Source], seed: int, until: float
 ) -> None:
-    """Send all files in random order, again and again until the time is over."""
+    """Send all files in random order, again and again until the time ``until``."""
     order = list(range(len(sources)))
     choose = random.Random(seed)
     with socket.create_connection(address, timeout=30) as connection:

@@ -1,7 +1,7 @@
-"""A server process that receives length-prefixed messages through asyncio's streams or pooled ones.
+"""The server of the demo. It receives messages with asyncio's streams or with bytepool.streams.
 
-A message is a header (which source file, how many bytes) and the payload. It is checked in a worker
-thread, while the event loop receives for the other connections.
+A message has a header (the number of the source file, and the size) and a payload. A worker thread
+checks the payload while the event loop receives from other connections.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import bytepool
 from bytepool import streams
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from multiprocessing.connection import Connection
 
-HEADER = struct.Struct("!IQ")  # index of the source, bytes of payload
+HEADER = struct.Struct("!IQ")  # number of the source file, size of the payload
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file as it was before the run."""
+    """A file to send, with its size and digest before the run."""
 
     path: str
     size: int
@@ -37,15 +37,15 @@ class Source:
 
 @dataclass
 class Report:
-    """What a server has received, how much of it was wrong, and what that took so far."""
+    """What a server received so far, what of it was wrong, and what it cost."""
 
     messages: int = 0
     payload: int = 0
     wrong_messages: int = 0
     wrong_bytes: int = 0
     faults: list[str] = field(default_factory=list)
-    seconds: float = 0.0  # from the first message's header to the last message's check
-    loop_cpu: float = 0.0  # seconds of the event loop's thread: receiving, without the checks
+    seconds: float = 0.0  # from the first header to the last check
+    loop_cpu: float = 0.0  # CPU seconds of the event loop's thread, without the checks
     page_faults: int = 0
     peak_rss: int = 0
     pool: str = ""
@@ -54,7 +54,7 @@ class Report:
 
 
 def check(source: Source, message: memoryview | bytes) -> int:
-    """Return how many bytes differ from the source: 0 for a good message."""
+    """Return how many bytes differ from the source: 0 for a correct message."""
     if hashlib.sha256(message).digest() == source.digest:
         return 0
     expected = Path(source.path).read_bytes()
@@ -63,7 +63,7 @@ def check(source: Source, message: memoryview | bytes) -> int:
 
 
 class Server:
-    """Everything that the connections share."""
+    """The state that all connections share."""
 
     def __init__(self, sources: Sequence[Source], pool: bytepool.Pool | None) -> None:
         self.sources = sources
@@ -72,21 +72,21 @@ class Server:
         self.closed = 0
         self.first = 0.0
 
-    async def handle(self, reader: Any, writer: asyncio.StreamWriter) -> None:
-        """Receive from one client, until it has sent all it wanted."""
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Receive from one client until it closes the connection."""
         try:
             while await self.receive(reader):
                 pass
         except (asyncio.IncompleteReadError, OSError) as error:
-            self.report.faults.append(f"a connection broke off: {error}")
+            self.report.faults.append(f"a connection broke: {error}")
         finally:
             writer.close()
             self.closed += 1
 
-    async def receive(self, reader: Any) -> bool:
-        """Receive one message and have it checked; return False if there is none.
+    async def receive(self, reader: asyncio.StreamReader) -> bool:
+        """Receive and check one message. Return False at the end of the connection.
 
-        A function of its own, so that nothing refers to the message any more when it returns.
+        This is a separate function, so that no variable holds the message after it returns.
         """
         try:
             index, size = HEADER.unpack(await reader.readexactly(HEADER.size))
@@ -96,12 +96,16 @@ class Server:
             return False
         report = self.report
         if index >= len(self.sources) or size != self.sources[index].size:
-            report.faults.append(f"a header that promised file {index}, {size} bytes")
+            report.faults.append(f"a wrong header: file {index}, {size} bytes")
             return False
         source = self.sources[index]
         self.first = self.first or time.monotonic()
-        # The only line in which the two servers differ, but for the import of start_server.
-        message = await (reader.readview(size) if self.pool else reader.readexactly(size))
+        # Both servers differ only here and in the call of start_server.
+        message: memoryview | bytes
+        if isinstance(reader, streams.StreamReader):
+            message = await reader.readview(size)
+        else:
+            message = await reader.readexactly(size)
         loop = asyncio.get_running_loop()
         wrong = await loop.run_in_executor(self.workers, check, source, message)
         report.seconds = time.monotonic() - self.first
@@ -112,7 +116,7 @@ class Server:
         return True
 
     async def run(self, pipe: Connection, connections: int) -> None:
-        """Serve so many connections, and report how it goes until all of them are closed."""
+        """Serve ``connections`` connections, and send reports until all of them are closed."""
         if self.pool:
             listener = await streams.start_server(self.handle, "127.0.0.1", 0, pool=self.pool)
         else:
@@ -137,7 +141,7 @@ class Server:
 
 
 def serve(pipe: Connection, sources: Sequence[Source], connections: int, pooled: bool) -> None:
-    """The server process: sends its address, and then reports until the last is ``done``."""
-    # Room for the largest libraries among the files; what is larger still is served all the same.
+    """Run the server process. It sends its address, and then reports until one is ``done``."""
+    # Large enough for most libraries. Larger files are served without pooling.
     pool = bytepool.Pool(max_size=64 << 20, max_buffers=8) if pooled else None
     asyncio.run(Server(sources, pool).run(pipe, connections))

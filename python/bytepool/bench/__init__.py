@@ -1,4 +1,4 @@
-"""Measure the pool beside what it would replace, on this machine: ``python -m bytepool.bench``.
+"""Compare the pool with its alternatives on this machine: ``python -m bytepool.bench``.
 
-Needs the extra: ``pip install 'bytepool[bench]'``.
+The benchmarks need ``pip install 'bytepool[bench]'``.
 """

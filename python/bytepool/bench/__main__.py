@@ -1,4 +1,4 @@
-"""``python -m bytepool.bench``, if what it needs is installed."""
+"""``python -m bytepool.bench``: check that all packages are installed, and run the command."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib.util import find_spec
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command, or exit with a message that names the missing packages."""
     missing = [name for name in ("matplotlib", "pyperf", "rich") if find_spec(name) is None]
     if missing:
         sys.exit(f"missing: {', '.join(missing)}; install them with: pip install 'bytepool[bench]'")

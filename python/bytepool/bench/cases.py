@@ -1,4 +1,4 @@
-"""What is measured: statements, contenders that fill them in, and the allocators below those."""
+"""The cases to measure: workloads, contenders and system allocators."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ if TYPE_CHECKING:
 
 KIB, MIB = 1 << 10, 1 << 20
 ROUND_TRIP_SIZES = (KIB, 64 * KIB, MIB, 16 * MIB)
-LIVE = 16  # buffers that a window holds at a time
+LIVE = 16  # buffers in use at a time, in the window workloads
 WINDOWS = {"1 MiB": (MIB, MIB), "64 KiB-4 MiB": (64 * KIB, 4 * MIB)}
 LARGEST = 16 * MIB
 
 
 TITLES = {
-    "calls": "The pool's calls, and the least a view can cost",
-    "round trip": "Round trip: take, give back",
-    "window": "Window: 16 alive, the oldest replaced",
+    "calls": "Calls of the pool, and the cheapest view",
+    "round trip": "Round trip: take, return",
+    "window": "Window: 16 in use, replace the oldest",
     "touch": "Window, every byte written",
-    "threads": "Two threads that receive",
-    "zero": "Zeroing of reused memory: allocate, release",
+    "threads": "Two receiving threads",
+    "zero": "Zeroing: allocate, release",
 }
 
 
 @dataclass(frozen=True)
 class Contender:
-    """Python statements: how to take ``n`` bytes, and to give their buffer ``b`` back."""
+    """Python expressions and statements that take ``n`` bytes, and return their buffer ``b``."""
 
     take: str
     setup: str = "pass"
     give: str = "pass"
     needs: str = "bytepool"
-    """The package it comes from."""
+    """The package that must be installed."""
 
 
 CONTENDERS = {
@@ -50,7 +50,7 @@ CONTENDERS = {
     "pyarrow": Contender(
         "memoryview(pa.allocate_buffer(n))", "import pyarrow as pa", needs="pyarrow"
     ),
-    # Without classes, so every buffer is as large as the largest message.
+    # It has no size classes, so every buffer is as large as the largest message.
     "deque": Contender(
         "memoryview(free.pop() if free else bytearray(largest))[:n]",
         "from collections import deque; free = deque()",
@@ -63,7 +63,7 @@ CONTENDERS = {
     ),
 }
 
-# The pool's calls one by one, beside the least that any view can cost.
+# Each call of the pool, and memoryview(existing), the cheapest way to make any view.
 CALLS = {
     "memoryview(existing)": ("existing = bytearray(n)", "memoryview(existing)"),
     "view": ("pass", "pool.view(n)"),
@@ -75,39 +75,39 @@ CALLS = {
 
 
 ZERO = ("never", "release", "allocate")
-# What the others are compared with, where it is not bytepool.
+# The contender that the others are compared with, if it is not bytepool.
 BASELINES = {"calls": "memoryview(existing)", "zero": "never"}
 
 
 @dataclass(frozen=True)
 class Case:
-    """One thing to measure, in processes of its own."""
+    """One contender in one workload. Each case runs in separate processes."""
 
     workload: str
     """A key of ``TITLES``."""
     load: str
-    """The size of the buffers."""
+    """The size of the buffers, as text."""
     contender: str
     allocator: str = ""
-    """What stands below instead of the system's allocator as it is; a key of ``allocators()``."""
+    """The system allocator: a key of ``allocators()``, or empty for the default."""
 
     @property
     def name(self) -> str:
-        """Its name in the results."""
+        """The name of the case in the results."""
         return f"{self.workload}, {self.load}: {self.label}"
 
     @property
     def group(self) -> str:
-        """The title under which it stands beside others."""
+        """The title of the table that shows the case."""
         return f"{TITLES[self.workload]}, {self.load}"
 
     @property
     def label(self) -> str:
-        """The contender, with the allocator below it if that is another one."""
+        """The contender, and the system allocator if it is not the default."""
         return f"{self.contender}, {self.allocator}" if self.allocator else self.contender
 
     def prepare(self) -> tuple[str, str, dict[str, object]]:
-        """The setup, the statement to time, and the names both find."""
+        """Return the setup, the statement to measure, and the variables of both."""
         if self.workload == "calls":
             setup, statement = CALLS[self.contender]
             n = parse_size(self.load)
@@ -142,7 +142,7 @@ class Case:
 
 
 def steps(least: int, most: int) -> Iterator[tuple[int, int]]:
-    """For ever: the place in the window that comes next, and the size that goes there.
+    """Yield the next position in the window and its new size, without end.
 
     The sizes are spread evenly over the powers of two between ``least`` and ``most``.
     """
@@ -152,23 +152,23 @@ def steps(least: int, most: int) -> Iterator[tuple[int, int]]:
 
 
 def write(buffer: memoryview, n: int) -> None:
-    """Writes all of it, as a message that arrives would."""
+    """Write ``n`` bytes, as a received message does."""
     ctypes.memset(ctypes.addressof(ctypes.c_char.from_buffer(buffer)), 1, n)
 
 
 def size_name(n: int) -> str:
-    """As in ``1 KiB`` for 1024."""
+    """Return the size as text, for example ``1 KiB`` for 1024."""
     return f"{n // MIB} MiB" if n >= MIB else f"{n // KIB} KiB"
 
 
 def parse_size(name: str) -> int:
-    """As in ``1 KiB``, which is 1024."""
+    """Return the number of bytes, for example 1024 for ``1 KiB``."""
     number, unit = name.split()
     return int(number) * {"KiB": KIB, "MiB": MIB}[unit]
 
 
 def allocators() -> dict[str, dict[str, str]]:
-    """Other allocators for the whole process: the environment that chooses each one installed."""
+    """Return the installed system allocators, with the environment that selects each one."""
     keep = str(1 << 30)
     found = {
         "glibc tuned": {"MALLOC_MMAP_THRESHOLD_": keep, "MALLOC_TRIM_THRESHOLD_": keep},
@@ -181,14 +181,14 @@ def allocators() -> dict[str, dict[str, str]]:
 
 
 def missing() -> list[str]:
-    """What would be compared as well, if it were installed."""
+    """Return the packages and allocators that are not installed, so are not compared."""
     packages = {contender.needs for contender in CONTENDERS.values()}
     absent = [name for name in sorted(packages) if importlib.util.find_spec(name) is None]
     return absent + [name for name in ("jemalloc", "mimalloc") if name not in allocators()]
 
 
 def plan(*, quick: bool) -> list[Case]:
-    """All cases, in the order of the report; with ``quick`` those that tell most."""
+    """Return all cases in the order of the report, or the most important ones if ``quick``."""
     names = [name for name, it in CONTENDERS.items() if importlib.util.find_spec(it.needs)]
     fresh = [name for name in ("bytearray", "np.empty") if name in names]
     sizes = [size_name(n) for n in ROUND_TRIP_SIZES]

@@ -1,4 +1,4 @@
-"""Runs all cases in turns, and writes a table, pyperf's JSON, and a page with charts."""
+"""Run all cases in turns, and write tables, a page with charts, and pyperf's JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .worker import MEMORY
 
 
 def measure(case: cases.Case, loops: int | None, *, quick: bool) -> tuple[pyperf.Benchmark, str]:
-    """One round of one case, in processes of its own, and what it took of memory as JSON."""
+    """Run one round of one case. Return its times, and its memory figures as JSON."""
     timing = ["--values", "3", "--min-time", "0.02" if quick else "0.05", "--warmups", "1"]
     if loops:
         timing += ["--loops", str(loops)]
@@ -44,7 +44,7 @@ def measure(case: cases.Case, loops: int | None, *, quick: bool) -> tuple[pyperf
 
 
 def facts(options: argparse.Namespace) -> dict[str, str]:
-    """What somebody else needs to know to believe the numbers, or to make them again."""
+    """Return the facts about the machine and the run that a reader of the numbers needs."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -64,7 +64,7 @@ def facts(options: argparse.Namespace) -> dict[str, str]:
 
 
 def version_of(package: str) -> str | None:
-    """``None`` if it is not installed."""
+    """Return the version of an installed package, or None."""
     from importlib import metadata
 
     try:
@@ -74,11 +74,15 @@ def version_of(package: str) -> str | None:
 
 
 def main() -> None:
-    """The command line."""
+    """Parse the options, run the cases, and print and write the results."""
     parser = argparse.ArgumentParser(prog="python -m bytepool.bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="the cases that tell most, < 1 minute")
-    parser.add_argument("--rounds", type=int, help="turns for each case (5; with --quick 1)")
-    parser.add_argument("--output", type=Path, default=Path("bytepool-bench"), help="a folder")
+    parser.add_argument("--quick", action="store_true", help="the most important cases, < 1 minute")
+    parser.add_argument(
+        "--rounds", type=int, help="rounds of each case (default 5, with --quick 1)"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("bytepool-bench"), help="folder for the results"
+    )
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 5)
 

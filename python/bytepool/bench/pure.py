@@ -1,4 +1,4 @@
-"""The pool that a careful Python programmer would write: one of the contenders."""
+"""A contender: the pool that a careful programmer would write in pure Python."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections import defaultdict
 
 
 class PurePool:
-    """Size classes that are powers of two, a lock, and a check against returning twice.
+    """A pool with a lock, size classes that are powers of two, and a check for a second return.
 
-    What it cannot do: know whether somebody still has a view of what comes back.
+    It does not detect that a view of a returned buffer still exists.
     """
 
     def __init__(self, keep: int = 32) -> None:
         self._keep = keep
         self._lock = threading.Lock()
         self._free: defaultdict[int, list[bytearray]] = defaultdict(list)
-        self._out: dict[int, bytearray] = {}
+        self._in_use: dict[int, bytearray] = {}
 
     def take(self, n: int) -> memoryview:
-        """A view of ``n`` bytes."""
+        """Return a view of ``n`` bytes."""
         size = 1 << max(n - 1, 0).bit_length()
         with self._lock:
             free = self._free[size]
@@ -27,15 +27,15 @@ class PurePool:
         if buffer is None:
             buffer = bytearray(size)
         with self._lock:
-            self._out[id(buffer)] = buffer
+            self._in_use[id(buffer)] = buffer
         return memoryview(buffer)[:n]
 
     def give(self, view: memoryview) -> None:
-        """Back into the pool, once; raises ValueError for what is not out."""
+        """Return a buffer to the pool. Raises ValueError if the buffer is not in use."""
         buffer = view.obj
         with self._lock:
-            if not isinstance(buffer, bytearray) or self._out.pop(id(buffer), None) is None:
-                raise ValueError("this buffer is not out")
+            if not isinstance(buffer, bytearray) or self._in_use.pop(id(buffer), None) is None:
+                raise ValueError("this buffer is not in use")
             free = self._free[len(buffer)]
             if len(free) < self._keep:
                 free.append(buffer)

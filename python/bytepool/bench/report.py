@@ -1,4 +1,4 @@
-"""What was measured, as a table for the terminal and as one page with charts."""
+"""Show results: tables for the terminal and for Markdown, and a page with charts."""
 
 from __future__ import annotations
 
@@ -21,46 +21,45 @@ if TYPE_CHECKING:
 
 @dataclass
 class Result:
-    """All rounds of one contender."""
+    """The results of all rounds of one contender."""
 
     label: str
     seconds: list[float] = field(default_factory=list)
-    """Of one loop, in each round."""
+    """The time of one loop, for each round."""
     page_faults: float = 0.0
-    """Of one loop."""
+    """Page faults of one loop."""
     memory_bytes: int = 0
-    """By how much the process grew at most."""
+    """The largest growth of the process's memory, in bytes."""
 
     @property
     def median(self) -> float:
-        """In seconds."""
+        """The median of all rounds, in seconds."""
         return statistics.median(self.seconds)
 
     @property
     def spread(self) -> tuple[float, float]:
-        """The least and the most, in seconds."""
+        """The shortest and the longest time, in seconds."""
         return min(self.seconds), max(self.seconds)
 
 
 class Group:
-    """Contenders that belong side by side."""
+    """The contenders of one table."""
 
     def __init__(self, title: str, unit: str, results: Iterable[Result]) -> None:
         self.title = title
         self.results = list(results)
         self.slug = re.sub(r"\W+", "-", title.lower()).strip("-")
-        # Whom the others are compared with.
-        self._unit = unit
+        self._unit = unit  # the contender that the others are compared with
         self._has_memory = any(result.memory_bytes for result in self.results)
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """The heads of ``rows``."""
+        """The column names of ``rows``."""
         memory = ("page faults", "MiB grown") if self._has_memory else ()
         return ("contender", "time", "spread", f"x {self._unit}", *memory)
 
     def rows(self) -> list[tuple[str, ...]]:
-        """A contender each."""
+        """One row for each contender."""
         unit = next((r.median for r in self.results if r.label == self._unit), float("nan"))
         rows = []
         for result in self.results:
@@ -72,7 +71,7 @@ class Group:
         return rows
 
     def table(self) -> Table:
-        """For the terminal."""
+        """Return the table for the terminal."""
         table = Table(title=self.title, title_justify="left")
         for column in self.columns:
             table.add_column(column, justify="left" if column == "contender" else "right")
@@ -81,12 +80,12 @@ class Group:
         return table
 
     def markdown(self) -> str:
-        """For a document."""
+        """Return the table as Markdown."""
         lines = [(self.title, *self.columns[1:]), ("---",) * len(self.columns), *self.rows()]
         return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
     def svg(self) -> str:
-        """A chart: bars for the medians, lines for the spread."""
+        """Return a bar chart of the medians, with lines for the spread."""
         figure = Figure(figsize=(8, 0.6 + 0.34 * len(self.results)), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
@@ -108,16 +107,16 @@ class Group:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
         text = io.StringIO()
-        # The same picture from the same numbers.
+        # A fixed salt makes equal numbers give an equal file.
         with matplotlib.rc_context({"svg.hashsalt": "bytepool"}):
             figure.savefig(text, format="svg", metadata={"Date": None})
         return text.getvalue()
 
 
 def page(all_groups: list[Group], facts: dict[str, str]) -> str:
-    """One self-contained HTML page."""
+    """Return one HTML page that loads nothing else."""
     parts = ["<!doctype html><meta charset=utf-8><title>bytepool bench</title>", STYLE]
-    parts.append("<h1>bytepool, and what it would replace</h1><dl>")
+    parts.append("<h1>bytepool and its alternatives</h1><dl>")
     parts += [f"<dt>{html.escape(k)}<dd>{html.escape(v)}" for k, v in facts.items()]
     parts.append("</dl>")
     for group in all_groups:
@@ -142,7 +141,7 @@ td:first-child { text-align: left }
 
 
 def write(folder: Path, groups: list[Group], facts: dict[str, str]) -> None:
-    """The page, the tables for a document, and each chart by itself."""
+    """Write the page, the tables as Markdown, and each chart as a file."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "index.html").write_text(page(groups, facts))
     (folder / "tables.md").write_text("\n".join(group.markdown() for group in groups))
@@ -151,7 +150,7 @@ def write(folder: Path, groups: list[Group], facts: dict[str, str]) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Three digits and the unit that suits them."""
+    """Format seconds with three digits and a fitting unit."""
     for unit, name in ((1.0, "s"), (1e-3, "ms"), (1e-6, "µs"), (1e-9, "ns")):
         if seconds >= unit or unit == 1e-9:
             number = seconds / unit

@@ -1,4 +1,4 @@
-"""Measures one case, in processes of pyperf's: ``__main__`` starts this with pyperf's options."""
+"""Measure one case in a process of pyperf. ``command`` starts it with pyperf's options."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MEMORY = "BYTEPOOL_BENCH_MEMORY"
-"""Names the file for what pyperf does not count: page faults a loop, and bytes of memory."""
+"""The variable with the path of the JSON file for page faults per loop and bytes of memory."""
 
 
 class Measured:
-    """Times the case's statement, and counts the page faults meanwhile."""
+    """Measures the time and the page faults of the case's statement."""
 
     def __init__(self, case: Case) -> None:
         self._before = resident("VmRSS")
@@ -41,7 +41,7 @@ class Measured:
         self.faults = 0.0
 
     def __call__(self, loops: int) -> float:
-        """The seconds that so many loops take."""
+        """Run the statement ``loops`` times, and return the seconds."""
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         seconds = self._time(loops)
         faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
@@ -49,19 +49,19 @@ class Measured:
         return seconds
 
     def report(self) -> str:
-        """The memory figures as JSON."""
+        """Return page faults and memory as JSON."""
         grown = resident("VmHWM") - self._before
         return json.dumps({"page_faults": self.faults, "memory_bytes": grown})
 
 
 def resident(field: str) -> int:
-    """Bytes of this process that are in memory now (``VmRSS``) or were at most (``VmHWM``)."""
+    """Return the resident bytes of this process: now (``VmRSS``) or at the peak (``VmHWM``)."""
     status = Path("/proc/self/status").read_text()
     return int(status.split(field + ":")[1].split()[0]) * 1024
 
 
 def two_threads(contender: str, n: int, loops: int) -> float:
-    """Each of two threads receives messages of ``n`` bytes into buffers that it gives back."""
+    """Return the seconds in which two threads each receive ``loops`` messages of ``n`` bytes."""
     pool = Pool(max_size=n)
     barrier = threading.Barrier(3)
 
@@ -92,14 +92,14 @@ def two_threads(contender: str, n: int, loops: int) -> float:
 
 
 def receive(sock: socket.socket, view: memoryview) -> None:
-    """Fills the view."""
+    """Receive until the view is full."""
     filled = 0
     while filled < len(view):
         filled += sock.recv_into(view[filled:])
 
 
 def main() -> None:
-    """Measures the case in ``--case``."""
+    """Run the case that ``--case`` names."""
 
     def pass_on(command: list[str], options: Any) -> None:
         command.extend(("--case", options.case))
