@@ -1,7 +1,7 @@
 """A message object that holds its allocator. The last user of the message releases the bytes.
 
-If bytes pass through several functions or threads, put the allocator and what you know about the
-bytes into one object, and pass that object on.
+Use this if bytes pass through several functions or threads. Put the allocator and all facts about
+the bytes into one object, and pass that object on.
 """
 
 from __future__ import annotations

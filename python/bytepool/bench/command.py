@@ -59,7 +59,7 @@ def facts(options: argparse.Namespace) -> dict[str, str]:
         "Python": f"{platform.python_implementation()} {platform.python_version()}",
         "Packages": ", ".join(versions),
         "Not installed": ", ".join(cases.missing()) or "nothing",
-        "Shown": f"medians of {options.rounds} rounds in which the contenders took turns",
+        "Shown": f"medians; rounds in which the contenders took turns: {options.rounds}",
     }
 
 
