@@ -1,4 +1,4 @@
-"""Waiting for bytes of a pool's budget in a task of an event loop."""
+"""Waiting in a task of an event loop for the budget of a pool."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import time
 import weakref
 from typing import TYPE_CHECKING, TypeVar
 
-from bytepool._bytepool import FREE_THREADED, PoolExhaustedError, Ticket
-from bytepool._free_threading import free_what_others_made
+from bytepool._bytepool import FREE_THREADED, PoolExhaustedError, Waiter
+from bytepool._free_threading import collect_garbage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,49 +20,51 @@ _Taken = TypeVar("_Taken")
 
 
 async def allocate_async(pool: Pool, n: SupportsIndex) -> Allocator:
-    """As ``Pool.allocate_async``."""
+    """Implement ``Pool.allocate_async``."""
     try:
         return pool.allocate(n)
     except PoolExhaustedError:
-        pass  # and the exception with its traceback is gone before the wait
-    return await _wait(pool, n, Ticket.take, asyncio.get_running_loop().create_future())
+        pass  # the wait is below, where the exception and its traceback are gone
+    return await _wait(pool, n, Waiter.take, asyncio.get_running_loop().create_future())
 
 
 async def view_async(pool: Pool, n: SupportsIndex, granted: asyncio.Future[None]) -> memoryview:
-    """Wait for what ``Pool.view`` would return.
+    """Wait for the result of ``Pool.view``.
 
-    It ends, with PoolExhaustedError, when somebody else sets the result of ``granted``.
+    The caller can end the wait by setting the result of ``granted``: this then raises
+    PoolExhaustedError.
     """
-    return await _wait(pool, n, Ticket.view, granted)
+    return await _wait(pool, n, Waiter.view, granted)
 
 
 async def _wait(
-    pool: Pool, n: SupportsIndex, take: Callable[[Ticket], _Taken], granted: asyncio.Future[None]
+    pool: Pool, n: SupportsIndex, take: Callable[[Waiter], _Taken], granted: asyncio.Future[None]
 ) -> _Taken:
     loop = granted.get_loop()
 
     def wake() -> None:
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle)
-        for place in places:
-            # A task that will never run again must not keep others waiting.
-            if loop.is_closed() and (abandoned := place()):
+        for reference in waiters:
+            # In a closed loop the task never runs again, and must not block the waiters behind it.
+            if loop.is_closed() and (abandoned := reference()):
                 abandoned.leave()
 
     def settle() -> None:
         if not granted.done():
             granted.set_result(None)
 
-    places: list[weakref.ref[Ticket]] = []
-    with Ticket(pool, n, wake) as ticket:
-        places.append(weakref.ref(ticket))  # not the ticket: it would keep itself alive
-        await (_looking_around(granted) if FREE_THREADED else granted)
-        return take(ticket)
+    # A weak reference, or the waiter would keep itself alive through wake().
+    waiters: list[weakref.ref[Waiter]] = []
+    with Waiter(pool, n, wake) as waiter:
+        waiters.append(weakref.ref(waiter))
+        await (_wait_and_collect(granted) if FREE_THREADED else granted)
+        return take(waiter)
 
 
-async def _looking_around(granted: asyncio.Future[None]) -> None:
-    """Wait for it, and now and then see to it that memory comes home."""
-    begin, turn = time.monotonic(), 0.001
-    while not (await asyncio.wait([granted], timeout=turn))[0]:
-        free_what_others_made(time.monotonic() - begin)
-        turn = min(2 * turn, 1.0)  # there may be many who wait
+async def _wait_and_collect(granted: asyncio.Future[None]) -> None:
+    """Wait for the future, and collect garbage from time to time, which may set its result."""
+    begin, timeout = time.monotonic(), 0.001
+    while not (await asyncio.wait([granted], timeout=timeout))[0]:
+        collect_garbage(time.monotonic() - begin)
+        timeout = min(2 * timeout, 1.0)  # other tasks may wait as well

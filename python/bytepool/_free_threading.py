@@ -1,8 +1,8 @@
-"""What stands in the way of memory that somebody waits for, where Python has no GIL.
+"""Garbage collection on behalf of waiters, in a Python without a GIL.
 
-There an object that was let go of by another thread than the one that made it is freed when its
-maker next runs Python code. So views that nobody has any more may still be out: for a moment, or
-for as long as their maker sleeps in a system call, or waits itself.
+There, an object that is dropped by another thread than its creator is freed when its creator next
+runs Python code. So buffers can stay in use although nothing refers to their views any more: for a
+moment, or for as long as the creator sleeps in a system call, or waits for memory itself.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from __future__ import annotations
 import gc
 import time
 
-_LONG = 1.0  # seconds
+_PERIOD = 1.0  # seconds between two collections, and before the first
 
-_collected = 0.0
+_last_collection = 0.0
 
 
-def free_what_others_made(waited: float) -> None:
-    """Have memory come home that only waits for a thread to run; ``waited``: for so many seconds.
+def collect_garbage(waited: float) -> None:
+    """Free objects that their threads have not freed yet; ``waited`` is in seconds.
 
-    What this thread made comes home as soon as it runs any code, which is this. What others made
-    does when the garbage is collected, which stops all threads: so only for who waits long, and
-    seldom.
+    The caller's own objects are freed as soon as it runs Python code, such as this. Those of other
+    threads are freed by a garbage collection, which stops all threads. It runs for long waits only,
+    and at most once a second.
     """
-    global _collected
+    global _last_collection
     now = time.monotonic()
-    if min(waited, now - _collected) >= _LONG:
-        _collected = now
+    if min(waited, now - _last_collection) >= _PERIOD:
+        _last_collection = now
         gc.collect()

@@ -1,8 +1,9 @@
-"""What is out, who took it, and who still holds it: the buffers that a pool tracks.
+"""Find the code that allocated a buffer and the objects that hold it.
 
-A pool made with ``track="all"``, or ``"sampled"`` for one in 128, notes for each such buffer where
-it was allocated. ``pool.outstanding()`` lists those that are out, and a handle that is dropped
-without ``release()`` gives a ``ResourceWarning`` that says where its bytes came from.
+A pool made with ``track="all"`` records every buffer, and where it was allocated; with
+``track="sampled"`` it records one in 128. ``pool.tracked()`` lists the records of its buffers in
+use, and ``tracked()`` those of all pools. A recorded handle that is dropped without ``release()``
+gives a ``ResourceWarning`` with the lines that allocated its bytes.
 """
 
 from __future__ import annotations
@@ -13,162 +14,130 @@ import linecache
 import sys
 import threading
 import warnings
-import weakref
 from itertools import count
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from bytepool._bytepool import FREE_THREADED
+from bytepool._bytepool import FREE_THREADED, AllocationRecord
 
 if TYPE_CHECKING:
     from types import CodeType
 
-    from bytepool._bytepool import Note
+__all__ = ["AllocationRecord", "tracked"]
 
-__all__ = ["Tracked", "everything"]
+# The registry: an ordered set of the records of all tracked buffers in use. The extension adds a
+# record when it lends a buffer, and removes it when the buffer is returned.
+_records: dict[AllocationRecord, None] = {}
 
-_REPORTED = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)  # how often a line may be warned about
-
-
-class Tracked:
-    """A buffer that is out, or was when this was made, and what is known of it."""
-
-    __slots__ = ("_note",)
-
-    def __init__(self, note: Note) -> None:
-        self._note = note
-
-    @property
-    def size(self) -> int:
-        """The bytes asked for."""
-        return self._note.size
-
-    @property
-    def age(self) -> float:
-        """Seconds since it was taken."""
-        return self._note.age
-
-    @property
-    def released(self) -> bool:
-        """Whether its handle was released, so that somebody else holds it."""
-        return self._note.released
-
-    @property
-    def thread(self) -> str:
-        """The name of the thread that took it; its number, if that thread is gone."""
-        for thread in threading.enumerate():
-            if thread.ident == self._note.thread:
-                return thread.name
-        return str(self._note.thread)
-
-    @property
-    def origin(self) -> list[str]:
-        """Where it was allocated, a line of text for each frame, the innermost last."""
-        return [_describe(*frame) for frame in reversed(self._note.frames)]
-
-    def holders(self) -> list[str]:
-        """What holds views of it, as far as CPython can tell: a line of text for each holder.
-
-        It looks at all objects there are, which takes a while. Libraries that keep memory
-        without telling the garbage collector are not seen, nor is what ``gc.freeze()`` has put
-        aside, nor are in a free-threaded Python the variables of functions that other threads
-        run.
-        """
-        gc.collect()
-        views = [
-            view
-            for view in gc.get_objects()
-            if type(view) is memoryview and id(_exporter(view)) == self._note.lease
-        ]
-        own = {id(view) for view in views} | {id(views)}
-        found = {
-            _name(holder, view)
-            for view in views
-            for holder in gc.get_referrers(view)
-            if id(holder) not in own and not isinstance(holder, FrameType)
-        }
-        return sorted(found | _variables(views))
-
-    def __eq__(self, other: object) -> bool:
-        """Whether both are of the same buffer, taken at the same time."""
-        return isinstance(other, Tracked) and self._note is other._note
-
-    def __hash__(self) -> int:
-        """That of the buffer."""
-        return hash(self._note)
-
-    def __repr__(self) -> str:
-        """Its size and age, and the line that took it."""
-        state = "released, still held" if self.released else "out"
-        where = self.origin[-1].splitlines()[0].strip() if self.origin else "unknown"
-        return f"<{self.size} bytes {state} for {self.age:.1f} s, from {where}>"
+# A line of code is reported when it drops its first handle, its tenth, and so on.
+_REPORTED = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
 
 
-def everything() -> list[Tracked]:
-    """What is out and tracked, of all pools."""
-    registries = [reference() for reference in _registries.valuerefs()]
-    return [tracked for registry in registries if registry for tracked in registry.outstanding()]
+def tracked() -> list[AllocationRecord]:
+    """Return the records of the tracked buffers in use of all pools, oldest first."""
+    return list(_records)  # in one step: other threads add records meanwhile
 
 
-class _Registry:
-    """What a pool tracks, and what it has warned about. Made by the extension module."""
+def _tracked_by(report: _DropReport | None) -> list[AllocationRecord]:
+    """Return the records of one pool, which has no report before its first record."""
+    return [record for record in tracked() if record._report is report]
 
-    __slots__ = ("__weakref__", "dropped", "out", "pool")
+
+class _DropReport:
+    """Warns of handles of one pool that were dropped. All records of the pool refer to it."""
+
+    __slots__ = ("_dropped", "_pool")
 
     def __init__(self, pool: str) -> None:
-        self.pool = pool
-        self.out: set[Note] = set()  # the extension module adds and discards
-        self.dropped: dict[str, count[int]] = {}
-        _registries[id(self)] = self
+        self._pool = pool
+        self._dropped: dict[str, count[int]] = {}
 
-    def outstanding(self) -> list[Tracked]:
-        """As ``Pool.outstanding``."""
-        notes = list(self.out)  # at once: others may be taken meanwhile
-        return [Tracked(note) for note in sorted(notes, key=lambda note: note.number)]
-
-    def warn(self, note: Note) -> None:
-        """Say where a dropped handle came from, unless that was said often enough."""
-        if _describe is None:
-            return  # the interpreter goes down, and has taken this module apart
-        origin = Tracked(note).origin
+    def warn(self, record: AllocationRecord) -> None:
+        """Report a dropped handle, unless its line of code was reported often enough."""
+        if _format_frame is None:
+            return  # the interpreter shuts down, and has cleared this module
+        origin = record.origin
         line = origin[-1] if origin else ""
-        times = next(self.dropped.setdefault(line, count(1)))
+        times = next(self._dropped.setdefault(line, count(1)))
         if times in _REPORTED:
-            again = f" ({times} times by now)" if times > 1 else ""
+            so_far = f" ({times} times so far)" if times > 1 else ""
             lines = "\n".join(origin)
             warnings.warn(
-                f"{note.size} bytes of {self.pool} were dropped without release(){again}; "
+                f"{record.size} bytes of {self._pool} were dropped without release(){so_far}; "
                 f"they were allocated at (most recent call last):\n{lines}",
                 ResourceWarning,
                 stacklevel=2,
             )
 
 
-# Not a WeakSet, which does not say at once what it has: others may be added meanwhile.
-_registries: weakref.WeakValueDictionary[int, _Registry] = weakref.WeakValueDictionary()
+def _describe(record: AllocationRecord) -> str:
+    state = "released, still held" if record.released else "in use"
+    origin = record.origin
+    where = origin[-1].splitlines()[0].strip() if origin else "unknown"
+    return f"<{record.size} bytes {state} for {record.age:.1f} s, from {where}>"
 
 
-def _exporter(view: memoryview) -> object:
-    try:
-        return view.obj
-    except ValueError:  # it was released by hand
-        return None
+def _thread_name(ident: int) -> str:
+    for thread in threading.enumerate():
+        if thread.ident == ident:
+            return thread.name
+    return str(ident)
 
 
-def _describe(code: CodeType, last: int) -> str:
-    """As a traceback shows it."""
+def _origin(frames: list[tuple[CodeType, int]]) -> list[str]:
+    return [_format_frame(*frame) for frame in reversed(frames)]
+
+
+def _format_frame(code: CodeType, last: int) -> str:
+    """Format a frame as a traceback does."""
     line = next((line for start, end, line in code.co_lines() if start <= last < end), None)
     text = f'  File "{code.co_filename}", line {line}, in {code.co_qualname}'
     source = linecache.getline(code.co_filename, line).strip() if line else ""
     return f"{text}\n    {source}" if source else text
 
 
+def _holders(lease: int) -> list[str]:
+    """Describe what holds memoryviews of the lease with this id."""
+    gc.collect()
+    views = [
+        view
+        for view in gc.get_objects()
+        if type(view) is memoryview and id(_exporter(view)) == lease
+    ]
+    own = {id(view) for view in views} | {id(views)}
+    found = {
+        _name(holder, view)
+        for view in views
+        for holder in gc.get_referrers(view)
+        if id(holder) not in own and not isinstance(holder, FrameType)
+    }
+    return sorted(found | _variables(views))
+
+
+def _exporter(view: memoryview) -> object:
+    try:
+        return view.obj
+    except ValueError:  # somebody called its release()
+        return None
+
+
+def _name(holder: object, view: object) -> str:
+    """Return a text by which a reader can find the holder."""
+    if isinstance(holder, dict):
+        items = list(dict.items(holder))  # in one step, and not by a subclass's own items()
+        names = [str(name) for name, held in items if held is view]
+        module = dict.get(holder, "__name__")
+        place = f"module {module}" if module and "__spec__" in holder else "a dict"
+        return f"{', '.join(names)} in {place}"
+    return f"a {type(holder).__qualname__} at {id(holder):#x}"
+
+
 def _variables(views: list[memoryview]) -> set[str]:
-    """The variables of all running functions that are such views."""
+    """Describe the local variables of running functions that are one of the views."""
     wanted = {id(view) for view in views}
-    own = (_variables.__code__, Tracked.holders.__code__)
+    own = (_variables.__code__, _holders.__code__)
     found = set()
-    # To look at a frame that runs on meanwhile may crash; a GIL stops all others.
+    # Without a GIL other threads run on, and looking at their frames can crash the process.
     for top in [sys._getframe()] if FREE_THREADED else sys._current_frames().values():
         frame: FrameType | None = top
         while frame is not None:
@@ -180,25 +149,23 @@ def _variables(views: list[memoryview]) -> set[str]:
                     for name, value in list(names.items())
                     if id(value) in wanted
                 }
-            # Before CPython 3.13 it is a copy that the frame keeps, and with it what it refers to;
-            # unless the function has called locals(), and is using it.
             copied = frame.f_code.co_flags & inspect.CO_OPTIMIZED and isinstance(names, dict)
-            if copied and sys.getrefcount(names) <= _OURS:
+            if copied and sys.getrefcount(names) <= _UNSHARED:
                 names.clear()
             frame = frame.f_back
-    del top, frame  # or this function's frame would refer to itself, and keep all of this alive
+    del top, frame  # this frame would refer to itself, and the cycle would keep the views
     return found
 
 
-_OURS = 3  # references to such a copy: the frame's, our variable's and the call's that counts them
+def _references_to_unshared_copy() -> int:
+    """Count the references to a copy of a function's variables that only its frame has.
+
+    Before CPython 3.13, ``frame.f_locals`` of a function is a dict that the frame keeps, and which
+    keeps everything that it refers to. Whoever looks at it has to clear it, unless the function
+    itself has it, from ``locals()``: then it has more references than are counted here.
+    """
+    names = sys._getframe().f_locals
+    return sys.getrefcount(names)
 
 
-def _name(holder: object, view: object) -> str:
-    """What a reader can find the holder by."""
-    if isinstance(holder, dict):
-        items = list(dict.items(holder))  # at once, and whatever a subclass makes of it
-        names = [str(name) for name, held in items if held is view]
-        module = dict.get(holder, "__name__")
-        place = f"module {module}" if module and "__spec__" in holder else "a dict"
-        return f"{', '.join(names)} in {place}"
-    return f"a {type(holder).__qualname__} at {id(holder):#x}"
+_UNSHARED = _references_to_unshared_copy()

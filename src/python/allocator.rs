@@ -4,24 +4,23 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyMemoryView, PyString};
 
-use super::args::{Size, Timeout};
+use super::args::{Integer, Limit, Timeout};
+use super::error::{BytesAlreadyAllocatedError, BytesAlreadyReturnedError, exception, string};
 use super::lease::{Lease, disown};
 use super::pool::Pool;
-use super::{BytesAlreadyAllocatedError, BytesAlreadyReturnedError, exception, string};
 use crate::sync::Mutex;
 
 /// A handle on bytes of a pool, from ``pool.allocator()`` or ``pool.allocate(n)``.
 ///
-/// It holds one buffer at a time or none, and can be used again for ever: ``allocate``, ``release``,
-/// ``allocate``... Pass it along with what belongs to its bytes; whoever is last releases it. Releasing is
-/// optional: the bytes of a handle that is dropped go home by themselves, when nobody has a view of
-/// them any more.
+/// It holds one buffer or none, and can be reused any number of times: ``allocate``, ``release``,
+/// ``allocate``... Pass it along with the data in its buffer, and let the last user release it. Releasing is
+/// optional: if the handle is dropped, its bytes are returned as soon as no view of them is left.
 ///
 /// As a context manager it releases at the end of the block, if it still holds bytes then.
 ///
-/// It may be shared between threads: each call happens as a whole, so of two racing ``release()``
-/// calls one wins and the other raises. It cannot be copied or pickled.
-// The memoryviews are of the lease, not of this: what libraries keep alive must be the lease.
+/// Threads may share it. Each call is atomic: of two racing ``release()`` calls, one succeeds and the other
+/// raises. It cannot be copied or pickled.
+// It exports no buffer: the object that a library keeps alive must be the lease.
 #[pyclass(frozen, module = "bytepool")]
 pub(super) struct Allocator {
     pool: Py<Pool>,
@@ -38,12 +37,11 @@ impl Allocator {
     ) -> PyResult<Py<Self>> {
         let lease = Mutex::new(lease);
         let allocator = Bound::new(py, Self { pool, lease })?;
-        // Whichever thread drops it: what it holds goes home then.
-        disown(&allocator);
+        disown(&allocator); // so that a dropped handle returns its bytes, whichever thread drops it
         Ok(allocator.unbind())
     }
 
-    /// A new handle for the user, on that lease.
+    /// A new handle, handed out to the user, that holds the lease.
     #[inline]
     pub(super) fn holding(pool: Bound<'_, Pool>, lease: Bound<'_, Lease>) -> PyResult<Py<Self>> {
         let py = pool.py();
@@ -53,13 +51,13 @@ impl Allocator {
         Ok(allocator)
     }
 
-    /// A reference of one's own to the lease held.
+    /// A new reference to the lease that this handle holds.
     fn held<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Lease>> {
         let lease = self.lease.lock();
         lease.as_ref().map(|lease| lease.bind(py).clone())
     }
 
-    /// Puts a reference to the lease in place, unless there is one already.
+    /// Holds the lease, unless this handle already holds another.
     fn hold(&self, lease: &Bound<'_, Lease>) -> PyResult<()> {
         let mut held = self.lease.lock();
         let Some(other) = &*held else {
@@ -73,7 +71,7 @@ impl Allocator {
         Err(already_allocated(size))
     }
 
-    pub(super) fn take<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Lease>> {
+    fn take<'py>(&self, py: Python<'py>) -> Option<Bound<'py, Lease>> {
         let lease = self.lease.lock().take();
         lease.map(|lease| lease.into_bound(py))
     }
@@ -81,34 +79,33 @@ impl Allocator {
 
 #[pymethods]
 impl Allocator {
-    /// Takes ``n`` bytes from the pool and returns a writable memoryview of exactly those.
+    /// Takes ``n`` bytes from the pool and returns a writable memoryview of exactly these bytes.
     ///
-    /// The bytes stay with this allocator until ``release()``; ``bytes()`` returns more views of them.
+    /// The allocator holds the bytes until ``release()``; ``bytes()`` returns more views of them. ``n`` may
+    /// be 0. With a budget, ``timeout`` works as for ``Pool.allocate()``.
     ///
-    /// Raises BytesAlreadyAllocatedError if it holds bytes already, TypeError if ``n`` is not an
-    /// integer, ValueError if it is negative, OverflowError if it is above ``sys.maxsize``, and
-    /// MemoryError if the system has no such memory. With a budget, ``timeout`` and PoolExhaustedError are
-    /// as for ``Pool.allocate``. The allocator stays as it was, and no bytes are out that were not
-    /// before. ``n`` may be 0.
+    /// Raises BytesAlreadyAllocatedError if the allocator already holds bytes, and what ``Pool.allocate()``
+    /// raises. An error leaves the allocator and the pool unchanged.
     #[pyo3(
-        signature = (n, *, timeout = Timeout::AT_ONCE),
+        signature = (n, *, timeout = Timeout::NO_WAIT),
         text_signature = "($self, n, *, timeout=0.0)"
     )]
-    fn allocate(&self, py: Python<'_>, n: Size, timeout: Timeout) -> PyResult<Py<PyMemoryView>> {
+    fn allocate(&self, py: Python<'_>, n: Integer, timeout: Timeout) -> PyResult<Py<PyMemoryView>> {
+        let n = n.check("n", Limit::Platform)?;
         if let Some(lease) = self.held(py) {
             return Err(already_allocated(lease.get().size()));
         }
-        let lease = Pool::lease(self.pool.bind(py), n.0, timeout, true)?;
-        // The view comes first, so that a failure leaves this allocator empty. While it is made other
-        // code may run, another thread or a collector's finalizer, and be faster to put a lease here.
+        let lease = Pool::lease(self.pool.bind(py), n, timeout, true)?;
+        // The view is made first, so that a failure leaves this allocator empty. Making it can run other
+        // code (another thread, a finalizer), which may be faster to store a lease here.
         let view = Lease::view(&lease)?;
         self.hold(&lease)?;
         Ok(view)
     }
 
-    /// A new writable memoryview of the bytes held: the same memory, the size first asked for.
+    /// Returns a new writable memoryview of the bytes held: the same memory, of the size first asked for.
     ///
-    /// Raises BytesAlreadyReturnedError if nothing is held.
+    /// Raises BytesAlreadyReturnedError if the allocator holds no bytes.
     fn bytes(&self, py: Python<'_>) -> PyResult<Py<PyMemoryView>> {
         match self.held(py) {
             Some(lease) => Lease::view(&lease),
@@ -116,13 +113,13 @@ impl Allocator {
         }
     }
 
-    /// Gives the bytes back; the allocator can be used again.
+    /// Releases the bytes. The allocator can be used again.
     ///
-    /// If nobody else holds a view of them, they are home when this returns. Otherwise they go home when
-    /// the last holder lets go, and until then they are that holder's alone (counted as *deferred*). It
-    /// is never an error to use a view after this.
+    /// If nothing else holds a view of the bytes, they are returned to the pool before this returns.
+    /// Otherwise the return is *deferred* until the last holder drops its view, and until then the bytes
+    /// belong to the holders alone. Using a view after this is never an error.
     ///
-    /// Raises BytesAlreadyReturnedError if nothing is held.
+    /// Raises BytesAlreadyReturnedError if the allocator holds no bytes.
     fn release(&self, py: Python<'_>) -> PyResult<()> {
         match self.take(py) {
             Some(lease) => {
@@ -133,7 +130,7 @@ impl Allocator {
         }
     }
 
-    /// The bytes asked for; 0 when nothing is held.
+    /// How many bytes were asked for; 0 if the allocator holds none.
     #[getter]
     fn size(&self) -> usize {
         self.lease
@@ -147,7 +144,7 @@ impl Allocator {
         slf
     }
 
-    /// Releases what is held; happy if it was released already.
+    /// Releases the bytes held, if there are any.
     fn __exit__(
         &self,
         py: Python<'_>,

@@ -1,127 +1,109 @@
-//! Numbers that come from Python, sizes in bytes, counts and seconds, and are not to be trusted.
+//! Conversion of arguments that come from Python: integers, seconds and named choices.
 
-use std::fmt;
 use std::time::Duration;
 
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyInt;
+use pyo3::types::{PyInt, PyString};
 use pyo3::{Borrowed, intern};
 
-use super::exception;
+use super::error::exception;
 
-/// How many bytes are asked for: anything with `__index__`, from 0 to `sys.maxsize`.
-pub(super) struct Size(pub(super) usize);
+/// Any object with `__index__`. [`Integer::check`] checks its range, and needs the parameter's name for it.
+pub(super) enum Integer {
+    Fits(usize),
+    Negative(String),
+    TooLarge(String),
+}
 
-impl FromPyObject<'_, '_> for Size {
-    type Error = PyErr;
+/// How large an integer may be, and which exception says that it is larger.
+pub(super) enum Limit {
+    /// `sys.maxsize`, or OverflowError.
+    Platform,
+    /// Below 2^40, or ValueError. The core applies this limit to integers that fit into a machine word.
+    MaxSize,
+}
 
-    fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
-        match read(&object)? {
-            Number::Fits(n) => Ok(Self(n)),
-            Number::Negative(n) => Err(negative("n", &n)),
-            Number::TooLarge(n) => Err(exception::<PyOverflowError>(format!(
-                "n ({n}) is more bytes than one buffer can have on this platform ({})",
-                isize::MAX
-            ))),
+impl Integer {
+    #[inline]
+    pub(super) fn check(self, parameter: &str, limit: Limit) -> PyResult<usize> {
+        match self {
+            Self::Fits(n) => Ok(n),
+            Self::Negative(n) => Err(negative(parameter, &n)),
+            Self::TooLarge(n) => Err(too_large(parameter, &n, limit)),
         }
     }
 }
 
-/// The configured `min_size`. Whether it makes sense is the core's to say.
-pub(super) fn min_size(object: &Bound<'_, PyAny>) -> PyResult<usize> {
-    config_size("min_size", object)
+#[cold]
+fn negative(parameter: &str, n: &str) -> PyErr {
+    exception::<PyValueError>(format!("{parameter} must be 0 or more, not {n}"))
 }
 
-/// The configured `max_size`.
-pub(super) fn max_size(object: &Bound<'_, PyAny>) -> PyResult<usize> {
-    config_size("max_size", object)
-}
-
-fn config_size(name: &str, object: &Bound<'_, PyAny>) -> PyResult<usize> {
-    match read(object)? {
-        Number::Fits(n) => Ok(n),
-        Number::Negative(n) => Err(negative(name, &n)),
-        Number::TooLarge(n) => Err(exception::<PyValueError>(format!(
-            "{name} ({n}) must be below 2^40 bytes"
-        ))),
-    }
-}
-
-/// The configured number of buffers that a size class keeps.
-pub(super) fn max_buffers(object: &Bound<'_, PyAny>) -> PyResult<usize> {
-    count("max_buffers", object)
-}
-
-/// The configured number of size classes a doubling. Which make sense is the core's to say.
-pub(super) fn steps(object: &Bound<'_, PyAny>) -> PyResult<usize> {
-    count("steps", object)
-}
-
-fn count(name: &str, object: &Bound<'_, PyAny>) -> PyResult<usize> {
-    match read(object)? {
-        Number::Fits(n) => Ok(n),
-        Number::Negative(n) => Err(negative(name, &n)),
-        Number::TooLarge(n) => Err(exception::<PyOverflowError>(format!(
-            "{name} ({n}) is more than this platform can count ({})",
+#[cold]
+fn too_large(parameter: &str, n: &str, limit: Limit) -> PyErr {
+    match limit {
+        Limit::Platform => exception::<PyOverflowError>(format!(
+            "{parameter} ({n}) must be at most sys.maxsize ({})",
             isize::MAX
-        ))),
+        )),
+        Limit::MaxSize => {
+            exception::<PyValueError>(format!("{parameter} ({n}) must be below 2^40 bytes"))
+        }
     }
 }
 
-/// A configured number of bytes, or `None`.
-pub(super) fn max_idle_bytes(object: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
-    bound("max_idle_bytes", object)
-}
+impl FromPyObject<'_, '_> for Integer {
+    type Error = PyErr;
 
-/// A configured number of bytes, or `None`.
-pub(super) fn max_bytes(object: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
-    bound("max_bytes", object)
-}
-
-fn bound(name: &str, object: &Bound<'_, PyAny>) -> PyResult<Option<usize>> {
-    if object.is_none() {
-        return Ok(None);
-    }
-    bytes(name, object).map(Some)
-}
-
-/// How many idle bytes are to stay.
-pub(super) fn keep_bytes(object: &Bound<'_, PyAny>) -> PyResult<usize> {
-    bytes("keep_bytes", object)
-}
-
-fn bytes(name: &str, object: &Bound<'_, PyAny>) -> PyResult<usize> {
-    match read(object)? {
-        Number::Fits(n) => Ok(n),
-        Number::Negative(n) => Err(negative(name, &n)),
-        Number::TooLarge(n) => Err(exception::<PyOverflowError>(format!(
-            "{name} ({n}) is more bytes than this platform can address ({})",
-            isize::MAX
-        ))),
+    /// Raises only what the object's own `__index__` raises, or TypeError if it has none.
+    fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        match object.extract::<isize>() {
+            Ok(n) => {
+                Ok(usize::try_from(n).map_or_else(|_| Self::Negative(n.to_string()), Self::Fits))
+            }
+            Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => {
+                larger_than_a_word(&object).ok_or(error)
+            }
+            Err(error) => Err(error),
+        }
     }
 }
 
-/// A configured number of seconds, or `None`.
-pub(super) fn idle_timeout(object: &Bound<'_, PyAny>) -> PyResult<Option<Duration>> {
-    if object.is_none() {
-        return Ok(None);
+/// An integer that does not fit into a machine word. `None` if `__index__` itself raised OverflowError.
+/// The integer may have millions of digits, so the messages show its length instead.
+#[cold]
+fn larger_than_a_word(object: &Bound<'_, PyAny>) -> Option<Integer> {
+    let py = object.py();
+    let number = match object.cast::<PyInt>() {
+        Ok(number) => number.clone(),
+        Err(_) => object
+            .call_method0(intern!(py, "__index__"))
+            .ok()?
+            .cast_into::<PyInt>()
+            .ok()?,
+    };
+    if number.lt(0).ok()? {
+        return Some(Integer::Negative("a huge negative number".to_owned()));
     }
-    let seconds: f64 = object.extract()?;
-    let timeout = Duration::try_from_secs_f64(seconds);
-    timeout.map(Some).map_err(|_| {
-        exception::<PyValueError>(format!(
-            "idle_timeout must be a finite number of seconds, 0 or more and below 2^64, or None for ever, not {seconds}"
-        ))
-    })
+    let bits = number.call_method0(intern!(py, "bit_length")).ok()?;
+    Some(Integer::TooLarge(format!("an integer of {bits} bits")))
 }
 
-/// How many seconds to wait for bytes of the budget, 0 or more; infinitely many for Python's `None`.
+/// How many seconds to wait for the budget: 0 or more, and infinity for Python's `None`.
 #[derive(Clone, Copy)]
-pub(super) struct Timeout(pub(super) f64);
+pub(super) struct Timeout(f64);
 
 impl Timeout {
-    pub(super) const AT_ONCE: Self = Self(0.0);
+    pub(super) const NO_WAIT: Self = Self(0.0);
+
+    pub(super) fn waits(self) -> bool {
+        self.0 > 0.0
+    }
+
+    pub(super) fn duration(self) -> Duration {
+        Duration::try_from_secs_f64(self.0).unwrap_or(Duration::MAX)
+    }
 }
 
 impl FromPyObject<'_, '_> for Timeout {
@@ -141,46 +123,44 @@ impl FromPyObject<'_, '_> for Timeout {
     }
 }
 
-enum Number {
-    Fits(usize),
-    Negative(String),
-    TooLarge(String),
-}
+/// A parameter whose values are called by name in Python.
+pub(super) trait Choice: Copy + PartialEq + 'static {
+    const PARAMETER: &'static str;
+    const NAMES: [(&'static str, Self); 3];
 
-/// Raises only what the object's own `__index__` raises, or a TypeError where it has none.
-fn read(object: &Bound<'_, PyAny>) -> PyResult<Number> {
-    match object.extract::<isize>() {
-        Ok(n) => {
-            Ok(usize::try_from(n).map_or_else(|_| Number::Negative(n.to_string()), Number::Fits))
-        }
-        Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => {
-            beyond_a_word(object).ok_or(error)
-        }
-        Err(error) => Err(error),
+    fn named(name: &str) -> Option<Self> {
+        let mut all = Self::NAMES.into_iter();
+        all.find_map(|(known, value)| (known == name).then_some(value))
+    }
+
+    fn name(self) -> &'static str {
+        let mut all = Self::NAMES.into_iter();
+        all.find_map(|(name, known)| (known == self).then_some(name))
+            .unwrap_or_default()
+    }
+
+    /// All names, for an error message: "'a', 'b' or 'c'".
+    fn names() -> String {
+        let [(first, _), (second, _), (third, _)] = Self::NAMES;
+        format!("'{first}', '{second}' or '{third}'")
     }
 }
 
-/// What kind of number a machine word did not hold; `None` where `__index__` raised that overflow.
-/// Its digits are not shown: there may be millions.
-#[cold]
-fn beyond_a_word(object: &Bound<'_, PyAny>) -> Option<Number> {
-    let py = object.py();
-    let number = match object.cast::<PyInt>() {
-        Ok(number) => number.clone(),
-        Err(_) => object
-            .call_method0(intern!(py, "__index__"))
-            .ok()?
-            .cast_into::<PyInt>()
-            .ok()?,
-    };
-    if number.lt(0).ok()? {
-        return Some(Number::Negative("a huge negative number".to_owned()));
-    }
-    let bits = number.call_method0(intern!(py, "bit_length")).ok()?;
-    Some(Number::TooLarge(format!("an integer of {bits} bits")))
-}
+/// The argument for a [`Choice`].
+pub(super) struct Chosen<T>(pub(super) T);
 
-#[cold]
-fn negative(name: &str, n: &dyn fmt::Display) -> PyErr {
-    exception::<PyValueError>(format!("{name} must be 0 or more, not {n}"))
+impl<T: Choice> FromPyObject<'_, '_> for Chosen<T> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        let name = object.cast::<PyString>()?;
+        let name = name.to_string_lossy();
+        T::named(&name).map(Self).ok_or_else(|| {
+            exception::<PyValueError>(format!(
+                "{} must be {}, not {name:?}",
+                T::PARAMETER,
+                T::names()
+            ))
+        })
+    }
 }

@@ -1,4 +1,4 @@
-//! Has Python's garbage collector see to it that idle memory decays.
+//! A callback of Python's garbage collector that frees the idle memory of pools with an `idle_timeout`.
 
 use std::mem;
 use std::time::Duration;
@@ -8,74 +8,80 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyAny, PyWeakrefMethods, PyWeakrefReference};
 
-use super::shared::CorePool;
+use super::shared::SharedPool;
 use crate::evict::Interval;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 
 static COLLECTOR: PyOnceLock<Py<Collector>> = PyOnceLock::new();
 
-/// What stands in ``gc.callbacks``, once, whatever the number of pools.
-// Not a function in Python: before its first bytecode a signal would be handled, and the collector
-// throws away what the handler raises.
+/// The one entry of all pools in ``gc.callbacks``.
+// Not a Python function: that handles signals before its first bytecode, and the garbage collector
+// discards what a signal handler raises.
 #[pyclass(frozen, module = "bytepool._bytepool")]
 pub(super) struct Collector {
-    /// Weak references. Never locked while Python runs.
+    /// Weak references to the pools. Never locked while Python code runs.
     pools: Mutex<Vec<Py<PyWeakrefReference>>>,
-    passed: Interval,
-    /// How often to pass through the pools, in nanoseconds: the shortest timeout says it.
-    every: AtomicU64,
-    /// Whether a thread is just seeing to it that this stands there.
-    listing: AtomicBool,
+    last_pass: Interval,
+    /// How often to visit the pools, in nanoseconds: a quarter of the shortest timeout.
+    period: AtomicU64,
+    /// Whether a thread is just adding the collector to the callbacks.
+    registering: AtomicBool,
 }
 
 impl Collector {
-    /// Looks after the pool as long as there is one.
-    pub(super) fn watch(pool: &Bound<'_, CorePool>, idle_timeout: Duration) -> PyResult<()> {
+    /// Visits the pool from now on, as long as it exists.
+    pub(super) fn watch(pool: &Bound<'_, SharedPool>, idle_timeout: Duration) -> PyResult<()> {
         let py = pool.py();
         let collector = COLLECTOR.get_or_try_init(py, || {
             let collector = Self {
                 pools: Mutex::new(Vec::new()),
-                passed: Interval::default(),
-                every: AtomicU64::new(u64::MAX),
-                listing: AtomicBool::new(false),
+                last_pass: Interval::default(),
+                period: AtomicU64::new(u64::MAX),
+                registering: AtomicBool::new(false),
             };
             Py::new(py, collector)
         })?;
         let weak = PyWeakrefReference::new(pool)?.unbind();
         let this = collector.get();
-        let mut pools = mem::take(&mut *this.pools.lock());
+        let mut pools = this.take_pools();
         if pools.len() == pools.capacity() {
-            // The collector may run seldom, or never, and pools may come and go.
+            // The list must not grow with the number of pools ever made: the garbage collector, which
+            // removes dead pools in its passes, may never run.
             pools.retain(|weak| alive(py, weak).is_some());
             pools.reserve(pools.len().saturating_add(1));
         }
         pools.push(weak);
         this.put_back(pools);
-        let every = u64::try_from(idle_timeout.as_nanos() / 4).unwrap_or(u64::MAX);
-        this.every.fetch_min(every, Ordering::Relaxed);
-        if this.listing.swap(true, Ordering::Acquire) {
-            return Ok(()); // by another thread, or further out in this one
+        let period = u64::try_from(idle_timeout.as_nanos() / 4).unwrap_or(u64::MAX);
+        this.period.fetch_min(period, Ordering::Relaxed);
+        if this.registering.swap(true, Ordering::Acquire) {
+            return Ok(()); // another thread does it, or an outer call of this thread
         }
-        let listed = list(collector.bind(py));
-        this.listing.store(false, Ordering::Release);
-        listed
+        let registered = register(collector.bind(py));
+        this.registering.store(false, Ordering::Release);
+        registered
     }
 
-    /// What was taken to work on without a lock; others may have come meanwhile.
+    /// Takes the list, to work on it without the lock.
+    fn take_pools(&self) -> Vec<Py<PyWeakrefReference>> {
+        mem::take(&mut *self.pools.lock())
+    }
+
+    /// Puts the list back, together with pools that were added meanwhile.
     fn put_back(&self, mut pools: Vec<Py<PyWeakrefReference>>) {
         loop {
-            let mut others = mem::replace(&mut *self.pools.lock(), pools);
-            if others.is_empty() {
+            let mut added = mem::replace(&mut *self.pools.lock(), pools);
+            if added.is_empty() {
                 return;
             }
-            pools = mem::take(&mut *self.pools.lock());
-            pools.append(&mut others);
+            pools = self.take_pools();
+            pools.append(&mut added);
         }
     }
 }
 
-/// Has the garbage collector call it, unless it does already.
-fn list(collector: &Bound<'_, Collector>) -> PyResult<()> {
+/// Adds the collector to the callbacks, unless it is there.
+fn register(collector: &Bound<'_, Collector>) -> PyResult<()> {
     let py = collector.py();
     let gc = py.import(intern!(py, "gc"))?;
     let callbacks = gc.getattr(intern!(py, "callbacks"))?;
@@ -85,8 +91,8 @@ fn list(collector: &Bound<'_, Collector>) -> PyResult<()> {
     Ok(())
 }
 
-fn alive<'py>(py: Python<'py>, weak: &Py<PyWeakrefReference>) -> Option<Bound<'py, CorePool>> {
-    weak.bind(py).upgrade_as::<CorePool>().ok().flatten()
+fn alive<'py>(py: Python<'py>, weak: &Py<PyWeakrefReference>) -> Option<Bound<'py, SharedPool>> {
+    weak.bind(py).upgrade_as::<SharedPool>().ok().flatten()
 }
 
 #[pymethods]
@@ -98,11 +104,11 @@ impl Collector {
         _phase: &Bound<'_, PyAny>,
         _info: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let every = Duration::from_nanos(self.every.load(Ordering::Relaxed));
-        if !self.passed.is_over(every) {
+        let period = Duration::from_nanos(self.period.load(Ordering::Relaxed));
+        if !self.last_pass.is_over(period) {
             return Ok(());
         }
-        let mut pools = mem::take(&mut *self.pools.lock());
+        let mut pools = self.take_pools();
         pools.retain(|weak| {
             let Some(pool) = alive(py, weak) else {
                 return false;

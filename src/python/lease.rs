@@ -1,5 +1,6 @@
-//! The lease: the hidden object that owns a buffer and exports it. Memory goes home when it dies.
-//! The only file with `unsafe`.
+//! The lease: the hidden object that owns a buffer and exports it. When it dies, its buffer is returned.
+//!
+//! `unsafe` stands here and nowhere else.
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
@@ -8,42 +9,36 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyMemoryView;
 
-use super::note::Note;
-use super::shared::Core;
-use crate::budget::Turn;
+use super::shared::{PoolRef, detach_if_large};
+use super::tracking::AllocationRecord;
 use crate::buffer::Buffer;
-use crate::error::Error;
-use crate::pool::Pool;
 use crate::sync::{AtomicU8, Ordering};
 
-/// To zero so many bytes takes longer than to let go of the interpreter and take it again.
-const LARGE: usize = 64 << 10;
-
-/// Not with the user yet, or released.
-const AT_HOME: u8 = 0;
-/// The user has it and has not released it: if it dies now, it was dropped.
+/// Nobody has to release the lease: it was not handed out yet, or was released.
+const RELEASED: u8 = 0;
+/// The user has the lease and has not released it. If it dies now, it was dropped.
 const HANDED_OUT: u8 = 1;
-/// Released, and somebody else still has it.
+/// The user released the lease, and something else still holds it.
 const DEFERRED: u8 = 2;
 
 /// What owns the memory behind the views of a pool.
 ///
-/// Every memoryview, slice, array or queued write made from a pooled view holds a reference to one of
-/// these (``view.obj``); the bytes go back to the pool when the last such reference is gone. It cannot
-/// be created, copied or pickled, and has no methods: it only exports its bytes.
+/// Every memoryview, slice, array or queued write made from a pooled view refers to a lease (``view.obj``).
+/// When the last such reference is gone, the bytes are returned to the pool. A lease only exports its bytes:
+/// it has no methods, and cannot be created, copied or pickled.
 // No `__releasebuffer__`: exports are not counted, because some libraries keep a reference to the
 // exporter and no export (`np.ndarray(buffer=...)`). The reference is what counts.
 #[pyclass(frozen, module = "bytepool._bytepool")]
 pub(super) struct Lease {
-    /// Where the buffer's bytes are, for views to share: no reference to the bytes may be formed while
+    /// Where the buffer's bytes are, for views to share. Rust must not form a reference to the bytes while
     /// Python can write to them.
     bytes: Address,
-    /// One of the states above.
+    /// One of the constants above.
     state: AtomicU8,
-    /// What the pool noted of it, if it tracks this one.
-    note: Option<Py<Note>>,
-    /// Owns the bytes, and is not asked for them until `drop`.
-    buffer: Buffer<Core>,
+    /// Present if the pool tracks this buffer.
+    record: Option<Py<AllocationRecord>>,
+    /// Owns the bytes, and does not touch them until `drop`.
+    buffer: Buffer<PoolRef>,
 }
 
 struct Address(*mut u8);
@@ -58,56 +53,25 @@ unsafe impl Send for Address {}
 unsafe impl Sync for Address {}
 
 impl Lease {
-    /// Borrows `n` bytes from the pool, for Python. `note` says what the pool noted of them, `refused` is
-    /// told why there are none.
+    /// A lease that owns the buffer.
     #[inline]
-    pub(super) fn create<'py>(
-        py: Python<'py>,
-        core: Core,
-        n: usize,
-        note: impl FnOnce() -> Option<Py<Note>>,
-        refused: impl FnOnce(Error) -> PyResult<Bound<'py, Self>>,
-    ) -> PyResult<Bound<'py, Self>> {
-        let prepare = |buffer: &mut Buffer<Core>| at_length(py, buffer.len(), || buffer.prepare());
-        match Pool::lend(core, n, prepare) {
-            Ok(buffer) => Self::wrap(py, buffer, note()),
-            Err(error) => refused(error),
-        }
-    }
-
-    /// The same, for who waited in the queue. `None` as long as it is not their turn.
-    pub(super) fn create_in_turn<'py>(
-        py: Python<'py>,
-        core: Core,
-        n: usize,
-        note: impl FnOnce() -> Option<Py<Note>>,
-        turn: &Turn,
-    ) -> Option<PyResult<Bound<'py, Self>>> {
-        let prepare = |buffer: &mut Buffer<Core>| at_length(py, buffer.len(), || buffer.prepare());
-        match Pool::lend_turn(core, n, turn, prepare)? {
-            Ok(buffer) => Some(Self::wrap(py, buffer, note())),
-            Err(error) => Some(Err(error.into())),
-        }
-    }
-
-    #[inline]
-    fn wrap(
+    pub(super) fn create(
         py: Python<'_>,
-        mut buffer: Buffer<Core>,
-        note: Option<Py<Note>>,
+        mut buffer: Buffer<PoolRef>,
+        record: Option<Py<AllocationRecord>>,
     ) -> PyResult<Bound<'_, Self>> {
         let lease = Bound::new(
             py,
             Self {
                 bytes: Address(buffer.as_mut_ptr()),
-                state: AtomicU8::new(AT_HOME),
-                note,
+                state: AtomicU8::new(RELEASED),
+                record,
                 buffer,
             },
         )?;
         disown(&lease);
-        if let Some(note) = &lease.get().note {
-            note.get().set_lease(lease.as_ptr() as usize);
+        if let Some(record) = &lease.get().record {
+            record.get().set_lease(lease.as_ptr() as usize);
         }
         Ok(lease)
     }
@@ -117,29 +81,30 @@ impl Lease {
         Ok(PyMemoryView::from(lease.as_any())?.unbind())
     }
 
-    /// The bytes asked for.
+    /// How many bytes were asked for.
     pub(super) fn size(&self) -> usize {
         self.buffer.len()
     }
 
-    /// Notes that the user has it from now on.
+    /// The user has the lease from now on.
     pub(super) fn hand_out(lease: &Bound<'_, Self>) {
         lease.get().state.store(HANDED_OUT, Ordering::Relaxed);
     }
 
-    /// Gives up the owner's reference: the bytes are home when this returns, or, if somebody else
-    /// still holds the lease, when that holder lets go.
+    /// Drops the owner's reference. The buffer is returned before this returns, or, if something else
+    /// holds the lease, when the last holder drops its reference.
     pub(super) fn release(lease: Bound<'_, Self>) {
         let this = lease.get();
-        this.state.store(AT_HOME, Ordering::Relaxed);
-        // One number on every build, see `disown`. If it is 1, nobody else has it or can get it any more.
+        this.state.store(RELEASED, Ordering::Relaxed);
+        // The count is exact on every build, see `disown`. If it is 1, nobody else has the lease or can
+        // get it any more.
         // SAFETY: `lease` is a valid reference to a live object, and the interpreter is attached.
         let references = unsafe { ffi::Py_REFCNT(lease.as_ptr()) };
         if references > 1 {
             this.state.store(DEFERRED, Ordering::Relaxed);
             this.buffer.pool().begin_deferral(this.buffer.capacity());
-            if let Some(note) = &this.note {
-                note.get().release();
+            if let Some(record) = &this.record {
+                record.get().set_released();
             }
         }
     }
@@ -162,7 +127,7 @@ impl Lease {
         // - `view` is the caller's, null or writable; `PyBuffer_FillInfo` raises for null;
         // - the memory is `len` bytes or longer, was initialised when it was allocated, is writable,
         //   and stays where it is as long as the lease lives, whose buffer owns it;
-        // - the view gets its own strong reference to the lease, so the lease lives as long as it;
+        // - the view gets its own strong reference to the lease, so the lease lives as long as the view;
         // - not promised: that nobody writes while somebody reads. That is up to the users of the
         //   view, as with every writable buffer in Python.
         let failed = unsafe {
@@ -176,9 +141,9 @@ impl Lease {
 }
 
 impl Drop for Lease {
-    /// No view is left: each holds a reference to the lease, whose last one is gone. (Whoever keeps a
-    /// bare address beyond that, an export given back or a `ctypes` pointer, has broken the buffer
-    /// protocol's contract, as it would with any exporter.) So the buffer has its bytes to itself again.
+    /// The last reference to the lease is gone. Every view holds one, so no view is left, and the buffer
+    /// may touch its bytes again. (Code that keeps a bare address, of a released export or by `ctypes`,
+    /// breaks the contract of the buffer protocol, as it would with any exporter.)
     #[inline]
     fn drop(&mut self) {
         if self.buffer.pool().wipes() {
@@ -188,19 +153,19 @@ impl Drop for Lease {
         if state == HANDED_OUT {
             self.buffer.mark_dropped();
         }
-        if state == DEFERRED || self.note.is_some() {
-            self.end_unusually(state);
+        if state == DEFERRED || self.record.is_some() {
+            self.end_special(state);
         }
     }
 }
 
 impl Lease {
+    /// The end of a lease that was deferred or is tracked.
     #[cold]
     #[inline(never)]
-    fn end_unusually(&mut self, state: u8) {
-        if let Some(note) = self.note.take() {
-            let dropped = state == HANDED_OUT;
-            Python::attach(|py| tell(py, || Note::end(note.bind(py), dropped)));
+    fn end_special(&mut self, state: u8) {
+        if let Some(record) = self.record.take() {
+            Python::attach(|py| end_record(py, &record, state == HANDED_OUT));
         }
         if state == DEFERRED {
             self.buffer.pool().end_deferral(self.buffer.capacity());
@@ -208,12 +173,28 @@ impl Lease {
     }
 }
 
-/// Has a new object die at once when the last reference is gone, whichever thread lets go of it.
+/// A lease can die while an exception propagates. The Python code called here must not see that exception.
+fn end_record(py: Python<'_>, record: &Py<AllocationRecord>, dropped: bool) {
+    let pending = PyErr::take(py);
+    if let Err(error) = AllocationRecord::end(record.bind(py), dropped) {
+        error.write_unraisable(py, None);
+    }
+    if let Some(pending) = pending {
+        pending.restore(py);
+    }
+}
+
+#[cold]
+fn wipe(buffer: &mut Buffer<PoolRef>) {
+    Python::attach(|py| detach_if_large(py, buffer.len(), || buffer.wipe()));
+}
+
+/// Makes a new object die as soon as its last reference is gone, whichever thread drops it.
 ///
-/// A free-threaded Python counts the references of the thread that made an object apart from all others'.
-/// An object that another thread lets go of is freed when the one that made it next runs Python code, which
-/// may be never, and until then its count is not to be relied on. So it belongs to no thread, from the
-/// start. Elsewhere this does nothing.
+/// A free-threaded Python counts the references of the thread that created an object apart from those of
+/// all other threads. If another thread drops the last reference, the object is freed when its creator
+/// next runs Python code, which may be never, and until then the count is not exact. An object without an
+/// owning thread has one exact count. This function removes the owner. Other builds have no such owner.
 #[inline]
 #[cfg_attr(
     not(Py_GIL_DISABLED),
@@ -221,9 +202,9 @@ impl Lease {
 )]
 pub(super) fn disown<T>(object: &Bound<'_, T>) {
     // SAFETY:
-    // - the object is alive and was just made by this thread, which has the only references to it, so
-    //   nobody else reads or writes its counts now;
-    // - its own count is moved to the shared one, and that is marked as all there is: what CPython itself
+    // - the object is alive and was just created by this thread, which has the only references to it, so
+    //   no other thread reads or writes its counts now;
+    // - its own count is moved to the shared one, which is marked as complete: what CPython itself
     //   leaves behind when it merges the two (`_Py_ExplicitMergeRefcount`), in the fields of `PyObject`.
     #[cfg(Py_GIL_DISABLED)]
     unsafe {
@@ -235,32 +216,5 @@ pub(super) fn disown<T>(object: &Bound<'_, T>) {
         (&raw mut (*object).ob_tid).write(UNOWNED);
         let merged = (references << SHIFT) | MERGED;
         (*object).ob_ref_shared.store(merged, Ordering::Relaxed);
-    }
-}
-
-#[cold]
-fn wipe(buffer: &mut Buffer<Core>) {
-    Python::attach(|py| at_length(py, buffer.len(), || buffer.wipe()));
-}
-
-/// Calls code of ours in Python, perhaps while an exception is on its way up, which it must not see.
-#[cold]
-fn tell(py: Python<'_>, call: impl FnOnce() -> PyResult<()>) {
-    let pending = PyErr::take(py);
-    if let Err(error) = call() {
-        error.write_unraisable(py, None);
-    }
-    if let Some(pending) = pending {
-        pending.restore(py);
-    }
-}
-
-/// Does the work, which is to zero or check so many bytes, and lets other threads run meanwhile if it takes
-/// long.
-fn at_length<R: Send>(py: Python<'_>, bytes: usize, work: impl FnOnce() -> R + Send) -> R {
-    if bytes < LARGE {
-        work()
-    } else {
-        py.detach(work)
     }
 }

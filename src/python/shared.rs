@@ -1,47 +1,85 @@
-//! The core's pool as a Python object, so that leases share it by Python's reference count: an `Arc`'s
-//! would be two more atomic operations a buffer, on one counter for all threads.
+//! The core's pool as a Python object, and lending from it.
 
 use std::ops::Deref;
 
 use pyo3::prelude::*;
 
-use super::decay::Collector;
+pub(super) use crate::budget::pool::Place as WaiterGuard;
+use crate::buffer::Buffer;
+use crate::error::Error;
 use crate::pool::Pool;
 
-/// What a ``Pool`` shares with the memory that it lent: its buckets and counters.
-#[pyclass(frozen, weakref, module = "bytepool._bytepool")]
-pub(super) struct CorePool(Pool);
+/// Preparing fewer bytes takes less time than detaching from the interpreter and attaching again.
+const LARGE: usize = 64 << 10;
 
-impl CorePool {
-    // Stays attached to the interpreter, though it may take a while: a process forks while it is
-    // attached, and no lock may be held by another thread then.
+/// What a ``Pool`` shares with the buffers that it lent: its buckets and counters.
+// Leases share it by Python's reference count. An `Arc` would cost two more atomic operations per buffer,
+// on one counter that all threads share.
+#[pyclass(frozen, weakref, module = "bytepool._bytepool")]
+pub(super) struct SharedPool(Pool);
+
+impl SharedPool {
+    // Stays attached to the interpreter, although it may take a while: a process can fork whenever no
+    // thread is attached, and the fork must find every lock free.
     pub(super) fn decay(&self) -> usize {
         self.0.decay()
     }
 }
 
-/// A share of it.
-pub(super) struct Core(Py<CorePool>);
+/// A strong reference to a [`SharedPool`].
+pub(super) struct PoolRef(Py<SharedPool>);
 
-impl Core {
+impl PoolRef {
     pub(super) fn new(py: Python<'_>, pool: Pool) -> PyResult<Self> {
-        let idle_timeout = pool.config().idle_timeout;
-        let core = Py::new(py, CorePool(pool))?;
-        if let Some(idle_timeout) = idle_timeout {
-            Collector::watch(core.bind(py), idle_timeout)?;
-        }
-        Ok(Self(core))
+        Py::new(py, SharedPool(pool)).map(Self)
+    }
+
+    pub(super) fn bind<'py>(&self, py: Python<'py>) -> &Bound<'py, SharedPool> {
+        self.0.bind(py)
     }
 
     pub(super) fn share(&self, py: Python<'_>) -> Self {
         Self(self.0.clone_ref(py))
     }
+
+    /// A buffer of `n` bytes, ready for its user.
+    #[inline]
+    pub(super) fn lend(self, py: Python<'_>, n: usize) -> Result<Buffer<Self>, Error> {
+        let prepare =
+            |buffer: &mut Buffer<Self>| detach_if_large(py, buffer.len(), || buffer.prepare());
+        Pool::lend(self, n, prepare)
+    }
+
+    /// The buffer of `n` bytes that the waiter was granted; `None` while it still waits.
+    pub(super) fn lend_to_waiter(
+        self,
+        py: Python<'_>,
+        n: usize,
+        waiter: &WaiterGuard<Self>,
+    ) -> Option<Result<Buffer<Self>, Error>> {
+        let prepare =
+            |buffer: &mut Buffer<Self>| detach_if_large(py, buffer.len(), || buffer.prepare());
+        Pool::lend_turn(self, n, &waiter.turn, prepare)
+    }
 }
 
-impl Deref for Core {
+impl Deref for PoolRef {
     type Target = Pool;
 
     fn deref(&self) -> &Pool {
         &self.0.get().0
+    }
+}
+
+/// Does work that reads or writes so many bytes. Other threads run meanwhile if that takes long.
+pub(super) fn detach_if_large<R: Send>(
+    py: Python<'_>,
+    bytes: usize,
+    work: impl FnOnce() -> R + Send,
+) -> R {
+    if bytes < LARGE {
+        work()
+    } else {
+        py.detach(work)
     }
 }

@@ -1,4 +1,4 @@
-//! A snapshot of the core, as the frozen dataclasses of `bytepool.stats`.
+//! The counters of a pool as the frozen dataclasses of `bytepool.stats`.
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;

@@ -1,26 +1,31 @@
-//! Which buffers a pool tracks. What is noted of them is `note.rs`'s.
+//! Tracking: which buffers a pool records, and the record of each buffer: where it was allocated, and when.
+//!
+//! Taking records is most of the cost of tracking, so it is done here. `bytepool/tracking.py` has the
+//! registry of records, and turns a record into text.
 
 use std::env;
+use std::time::Instant;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyList, PyString};
+use pyo3::types::{PyDict, PyModule};
 
-use super::exception;
-use super::note::{Note, Registry};
-use super::pool::Pool;
-use crate::sync::{AtomicU8, AtomicU32, Ordering};
+use super::args::Choice;
+use super::error::exception;
+use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
-/// Says what pools track that were not told.
+/// The environment variable with the level of pools that are made without one.
 const SWITCH: &str = "BYTEPOOL_TRACK";
 
-/// One in so many is enough to find what leaks all the time, and costs little.
+/// `"sampled"` records one buffer in this many: enough to find a constant leak, at little cost.
 const SAMPLE: u32 = 128;
 
-static REGISTRY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+/// How many frames a record has, innermost first.
+const DEPTH: usize = 8;
 
+/// Which buffers are recorded.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Level {
     Off,
@@ -28,93 +33,64 @@ pub(super) enum Level {
     All,
 }
 
-impl Level {
-    const ALL: [Self; 3] = [Self::Off, Self::Sampled, Self::All];
-
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Sampled => "sampled",
-            Self::All => "all",
-        }
-    }
-
-    fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|level| level.name() == name)
-    }
+impl Choice for Level {
+    const PARAMETER: &'static str = "track";
+    const NAMES: [(&'static str, Self); 3] = [
+        ("off", Self::Off),
+        ("sampled", Self::Sampled),
+        ("all", Self::All),
+    ];
 }
 
-/// A level that the user gave.
-pub(super) fn level(object: &Bound<'_, PyAny>) -> PyResult<Level> {
-    let name = object.cast::<PyString>()?;
-    let name = name.to_string_lossy();
-    Level::named(&name).ok_or_else(|| {
-        exception::<PyValueError>(format!(
-            "track must be 'off', 'sampled' or 'all', not {name:?}"
-        ))
-    })
-}
-
-/// The same, or `None`.
-pub(super) fn optional_level(object: &Bound<'_, PyAny>) -> PyResult<Option<Level>> {
-    if object.is_none() {
-        return Ok(None);
-    }
-    level(object).map(Some)
-}
-
+/// Decides which buffers of one pool are recorded.
 pub(super) struct Tracker {
     level: AtomicU8,
     seen: AtomicU32,
-    /// What was noted, once there is anything.
-    registry: PyOnceLock<Registry>,
+    /// The pool's `bytepool.tracking._DropReport`, made with its first record.
+    report: PyOnceLock<Py<PyAny>>,
 }
 
 impl Tracker {
     pub(super) fn new(level: Option<Level>) -> PyResult<Self> {
-        let level = match (level, env::var_os(SWITCH)) {
-            (Some(level), _) => level,
-            (None, None) => Level::Off,
-            (None, Some(value)) if value.is_empty() => Level::Off,
-            (None, Some(value)) => value.to_str().and_then(Level::named).ok_or_else(|| {
-                exception::<PyValueError>(format!(
-                    "the environment variable {SWITCH} must be 'off', 'sampled', 'all' or not set, \
-                     not {value:?}"
-                ))
-            })?,
-        };
+        let level = level.map_or_else(level_of_environment, Ok)?;
         Ok(Self {
             level: AtomicU8::new(level as u8),
             seen: AtomicU32::new(0),
-            registry: PyOnceLock::new(),
+            report: PyOnceLock::new(),
         })
     }
 
     pub(super) fn level(&self) -> Level {
         let level = self.level.load(Ordering::Relaxed);
-        let found = Level::ALL.into_iter().find(|known| *known as u8 == level);
-        found.unwrap_or(Level::Off)
+        let mut levels = Level::NAMES.into_iter().map(|(_, level)| level);
+        levels
+            .find(|known| *known as u8 == level)
+            .unwrap_or(Level::Off)
     }
 
-    pub(super) fn set(&self, level: Level) {
+    pub(super) fn set_level(&self, level: Level) {
         self.level.store(level as u8, Ordering::Relaxed);
     }
 
-    /// What is noted of the buffer that is about to be handed out, if it is one of those that are tracked.
+    /// The record of a buffer that is about to be handed out, if this buffer is to be recorded.
     #[inline]
-    pub(super) fn note(pool: &Bound<'_, Pool>, size: usize, has_handle: bool) -> Option<Py<Note>> {
-        let this = pool.get().tracker();
-        let level = this.level.load(Ordering::Relaxed);
-        if level == Level::Off as u8 || (level == Level::Sampled as u8 && !this.is_sampled()) {
+    pub(super) fn record(
+        &self,
+        pool: &Bound<'_, PyAny>,
+        size: usize,
+        has_handle: bool,
+    ) -> Option<Py<AllocationRecord>> {
+        let level = self.level.load(Ordering::Relaxed);
+        if level == Level::Off as u8 || (level == Level::Sampled as u8 && !self.is_sampled()) {
             return None;
         }
-        this.tracked(pool, size, has_handle)
+        self.record_or_report(pool, size, has_handle)
     }
 
     #[inline]
     fn is_sampled(&self) -> bool {
-        // Not `fetch_add`, which would take as long as all the rest: if two threads count at the same
-        // time, the sample is none the worse.
+        // A `fetch_add` would double the cost. If two threads count at the same time, one count is lost,
+        // which does not bias the sample.
         let seen = self.seen.load(Ordering::Relaxed);
         self.seen.store(seen.wrapping_add(1), Ordering::Relaxed);
         seen.is_multiple_of(SAMPLE)
@@ -122,34 +98,193 @@ impl Tracker {
 
     #[cold]
     #[inline(never)]
-    fn tracked(&self, pool: &Bound<'_, Pool>, size: usize, has_handle: bool) -> Option<Py<Note>> {
-        let tracked = self.track(pool, size, has_handle);
-        // For want of memory, say: the buffer itself is there, and what is noted of it is not worth it.
-        tracked
-            .map_err(|error| error.write_unraisable(pool.py(), Some(pool)))
+    fn record_or_report(
+        &self,
+        pool: &Bound<'_, PyAny>,
+        size: usize,
+        has_handle: bool,
+    ) -> Option<Py<AllocationRecord>> {
+        let py = pool.py();
+        let report = self.report.get_or_try_init(py, || {
+            let report = module(py)?.getattr(intern!(py, "_DropReport"))?;
+            report.call1((pool.repr()?,)).map(Bound::unbind)
+        });
+        let record = report.and_then(|report| AllocationRecord::new(py, report, size, has_handle));
+        // The user gets the buffer even if there is no memory for its record.
+        record
+            .map_err(|error| error.write_unraisable(py, Some(pool)))
             .ok()
     }
 
-    fn track(&self, pool: &Bound<'_, Pool>, size: usize, has_handle: bool) -> PyResult<Py<Note>> {
-        let py = pool.py();
-        let registry = self.registry.get_or_try_init(py, || {
-            let registry = REGISTRY.import(py, "bytepool.tracking", "_Registry")?;
-            let registry = registry.call1((pool.get().describe(py)?,))?;
-            let out = registry.getattr(intern!(py, "out"))?.cast_into()?.unbind();
-            PyResult::Ok(Registry {
-                registry: registry.unbind(),
-                out,
-            })
-        })?;
-        Note::take(py, registry, size, has_handle)
+    /// A list of the records of this pool's buffers in use.
+    pub(super) fn tracked<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let report = self.report.get(py);
+        module(py)?.call_method1(intern!(py, "_tracked_by"), (report,))
+    }
+}
+
+fn level_of_environment() -> PyResult<Level> {
+    let Some(value) = env::var_os(SWITCH).filter(|value| !value.is_empty()) else {
+        return Ok(Level::Off);
+    };
+    value.to_str().and_then(Level::named).ok_or_else(|| {
+        exception::<PyValueError>(format!(
+            "the environment variable {SWITCH} must be {} or not set, not {value:?}",
+            Level::names()
+        ))
+    })
+}
+
+fn module(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
+    py.import(intern!(py, "bytepool.tracking"))
+}
+
+/// One tracked buffer: how large it is, which code allocated it, and what holds it.
+///
+/// ``Pool.tracked()`` and ``bytepool.tracking.tracked()`` list the records of the buffers in use. A record
+/// stays valid when its buffer is returned. It equals only itself.
+#[pyclass(frozen, module = "bytepool.tracking")]
+pub(super) struct AllocationRecord {
+    /// The `_DropReport` of its pool. All records of a pool have the same.
+    report: Py<PyAny>,
+    has_handle: bool,
+    since: Instant,
+    /// How many bytes were asked for.
+    #[pyo3(get)]
+    size: usize,
+    thread: u64,
+    frames: [Option<Frame>; DEPTH],
+    lease: AtomicUsize,
+    released: AtomicBool,
+}
+
+/// A position in the code. A reference to the Python frame would keep its variables alive.
+struct Frame {
+    code: Py<PyAny>,
+    last_instruction: i32,
+}
+
+/// `bytepool.tracking._records`: its keys are the records of all tracked buffers in use, oldest first.
+static RECORDS: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+
+impl AllocationRecord {
+    fn new(
+        py: Python<'_>,
+        report: &Py<PyAny>,
+        size: usize,
+        has_handle: bool,
+    ) -> PyResult<Py<Self>> {
+        static GET_IDENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let get_ident = GET_IDENT.import(py, "_thread", "get_ident")?;
+        let records = RECORDS.import(py, "bytepool.tracking", "_records")?;
+        let record = Py::new(
+            py,
+            Self {
+                report: report.clone_ref(py),
+                has_handle,
+                since: Instant::now(),
+                size,
+                thread: get_ident.call0()?.extract()?,
+                frames: frames(py)?,
+                lease: AtomicUsize::new(0),
+                released: AtomicBool::new(false),
+            },
+        )?;
+        records.set_item(&record, py.None())?;
+        Ok(record)
     }
 
-    pub(super) fn outstanding<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        match self.registry.get(py) {
-            Some(Registry { registry, .. }) => {
-                registry.bind(py).call_method0(intern!(py, "outstanding"))
-            }
-            None => Ok(PyList::empty(py).into_any()),
-        }
+    /// Stores the address of the lease, by which `holders()` recognizes the views of the buffer.
+    pub(super) fn set_lease(&self, lease: usize) {
+        self.lease.store(lease, Ordering::Relaxed);
     }
+
+    /// The handle was released, and something else still holds the buffer.
+    pub(super) fn set_released(&self) {
+        self.released.store(true, Ordering::Relaxed);
+    }
+
+    /// The buffer is returned. `dropped`: nobody released it.
+    pub(super) fn end(record: &Bound<'_, Self>, dropped: bool) -> PyResult<()> {
+        let (py, this) = (record.py(), record.get());
+        if let Some(records) = RECORDS.get(py) {
+            records.bind(py).del_item(record)?;
+        }
+        if dropped && this.has_handle {
+            let report = this.report.bind(py);
+            report.call_method1(intern!(py, "warn"), (record,))?;
+        }
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl AllocationRecord {
+    /// Seconds since the buffer was allocated.
+    #[getter]
+    fn age(&self) -> f64 {
+        self.since.elapsed().as_secs_f64()
+    }
+
+    /// Whether the handle was released while something else still holds the buffer.
+    #[getter]
+    fn released(&self) -> bool {
+        self.released.load(Ordering::Relaxed)
+    }
+
+    /// The name of the thread that allocated the buffer; its number, if that thread has ended.
+    #[getter]
+    fn thread<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        module(py)?.call_method1(intern!(py, "_thread_name"), (self.thread,))
+    }
+
+    /// The calls that allocated the buffer, innermost last: up to eight entries, formatted as in a traceback.
+    ///
+    /// Empty if the thread ran no Python code.
+    #[getter]
+    fn origin<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let frames = self.frames.iter().flatten();
+        let frames: Vec<_> = frames
+            .map(|frame| (frame.code.clone_ref(py), frame.last_instruction))
+            .collect();
+        module(py)?.call_method1(intern!(py, "_origin"), (frames,))
+    }
+
+    /// Describes each object and variable that holds a view of the buffer, as far as CPython can tell.
+    ///
+    /// This looks at all objects of the process, which takes a while. It does not find holders that the
+    /// garbage collector does not know (some libraries do not register their references), objects that
+    /// ``gc.freeze()`` has put aside, or, in a free-threaded Python, local variables of other threads.
+    fn holders<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let lease = self.lease.load(Ordering::Relaxed);
+        module(py)?.call_method1(intern!(py, "_holders"), (lease,))
+    }
+
+    #[getter(_report)]
+    fn report(&self, py: Python<'_>) -> Py<PyAny> {
+        self.report.clone_ref(py)
+    }
+
+    fn __repr__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        module(py)?.call_method1(intern!(py, "_describe"), (slf,))
+    }
+}
+
+fn frames(py: Python<'_>) -> PyResult<[Option<Frame>; DEPTH]> {
+    static GET_FRAME: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let mut frames = [const { None }; DEPTH];
+    // `_getframe` raises if the thread runs no Python code: `_thread` can start one in a method of ours.
+    let mut next = GET_FRAME.import(py, "sys", "_getframe")?.call0().ok();
+    for slot in &mut frames {
+        let Some(frame) = next.filter(|frame| !frame.is_none()) else {
+            break;
+        };
+        *slot = Some(Frame {
+            code: frame.getattr(intern!(py, "f_code"))?.unbind(),
+            last_instruction: frame.getattr(intern!(py, "f_lasti"))?.extract()?,
+        });
+        next = Some(frame.getattr(intern!(py, "f_back"))?);
+    }
+    Ok(frames)
 }

@@ -1,0 +1,79 @@
+//! Waiting for a pool's budget: a thread blocks here, a task of an event loop waits in `bytepool/_budget.py`.
+
+pub(super) mod waiter;
+
+use std::time::{Duration, Instant};
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+use super::args::Timeout;
+use super::shared::{PoolRef, WaiterGuard};
+use crate::buffer::Buffer;
+use crate::sync::Parker;
+
+/// A thread that waits handles signals at least this often.
+const MAX_PARK: Duration = Duration::from_millis(50);
+
+/// In a free-threaded Python the thread itself may have to free the memory that it waits for, see
+/// `bytepool/_free_threading.py`, so it first looks after a shorter time.
+const FIRST_PARK: Duration = if cfg!(Py_GIL_DISABLED) {
+    Duration::from_millis(1)
+} else {
+    MAX_PARK
+};
+
+/// Blocks the thread until the budget has `n` bytes for it, and returns the buffer.
+///
+/// It waits in Rust, detached from the interpreter, which may end a detached thread at any time. It parks
+/// for short times and handles signals between them.
+#[cold]
+#[inline(never)]
+pub(super) fn wait(
+    py: Python<'_>,
+    pool: &PoolRef,
+    n: usize,
+    timeout: Timeout,
+) -> PyResult<Buffer<PoolRef>> {
+    let begin = Instant::now();
+    let deadline = begin.checked_add(timeout.duration());
+    let parker = Parker::default();
+    let waiter = WaiterGuard::join(pool.share(py), n, parker.waker())?;
+    let mut park = FIRST_PARK;
+    loop {
+        if let Some(lent) = pool.share(py).lend_to_waiter(py, n, &waiter) {
+            return Ok(lent?);
+        }
+        let now = Instant::now();
+        if deadline.is_some_and(|deadline| now >= deadline) {
+            waiter.leave();
+            return Err(pool.exhausted(n).into());
+        }
+        let end = now.checked_add(park);
+        let until = end.min(deadline.or(end));
+        py.detach(|| parker.park(until));
+        py.check_signals()?;
+        if cfg!(Py_GIL_DISABLED) {
+            collect_garbage(py, begin.elapsed())?;
+        }
+        park = park.saturating_mul(2).min(MAX_PARK);
+    }
+}
+
+/// `waited`: how long this thread has waited so far.
+#[cold]
+fn collect_garbage(py: Python<'_>, waited: Duration) -> PyResult<()> {
+    static COLLECT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let collect = COLLECT.import(py, "bytepool._free_threading", "collect_garbage")?;
+    collect.call1((waited.as_secs_f64(),)).map(drop)
+}
+
+/// The coroutine of `Pool.allocate_async`.
+pub(super) fn allocate_async<'py>(
+    pool: &Bound<'py, PyAny>,
+    n: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    static ALLOCATE_ASYNC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let allocate = ALLOCATE_ASYNC.import(pool.py(), "bytepool._budget", "allocate_async")?;
+    allocate.call1((pool, n))
+}

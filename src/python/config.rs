@@ -1,0 +1,128 @@
+//! The configuration of a pool: the constructor's arguments, the environment variable that replaces every
+//! pool by a null pool, and the constructor call that `repr` shows.
+
+use std::env;
+use std::time::Duration;
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+
+use super::args::{Choice, Integer, Limit};
+use super::error::{exception, string};
+use crate::config::{Config, Zero};
+use crate::pool::Pool;
+
+/// The value `null` turns every pool into a null pool.
+const SWITCH: &str = "BYTEPOOL";
+
+impl Choice for Zero {
+    const PARAMETER: &'static str = "zero";
+    const NAMES: [(&'static str, Self); 3] = [
+        ("never", Self::Never),
+        ("release", Self::Release),
+        ("allocate", Self::Allocate),
+    ];
+}
+
+/// The constructor's arguments that configure the core, as Python passed them.
+pub(super) struct Arguments {
+    pub(super) min_size: Integer,
+    pub(super) max_size: Integer,
+    pub(super) max_buffers: Integer,
+    pub(super) steps: Integer,
+    pub(super) max_idle_bytes: Option<Integer>,
+    pub(super) max_bytes: Option<Integer>,
+    pub(super) idle_timeout: Option<f64>,
+    pub(super) zero: Zero,
+    pub(super) poison: bool,
+}
+
+impl Arguments {
+    /// A pool of the core, or a null pool with the same budget if the environment says so.
+    pub(super) fn into_pool(self) -> PyResult<Pool> {
+        let config = self.check()?;
+        let pool = Pool::new(config)?;
+        match env::var_os(SWITCH) {
+            None => Ok(pool),
+            Some(value) if value.is_empty() => Ok(pool),
+            Some(value) if value == "null" => Ok(Pool::null_for(&config)),
+            // A typo must not pass for a null pool: it would rule out a memory bug that was not tested for.
+            Some(value) => Err(exception::<PyValueError>(format!(
+                "the environment variable {SWITCH} must be 'null' or not set, not {value:?}"
+            ))),
+        }
+    }
+
+    fn check(self) -> PyResult<Config> {
+        let optional = |value: Option<Integer>, parameter| {
+            let value = value.map(|value| value.check(parameter, Limit::Platform));
+            value.transpose()
+        };
+        Ok(Config {
+            min_size: self.min_size.check("min_size", Limit::MaxSize)?,
+            max_size: self.max_size.check("max_size", Limit::MaxSize)?,
+            max_buffers: self.max_buffers.check("max_buffers", Limit::Platform)?,
+            steps: self.steps.check("steps", Limit::Platform)?,
+            max_idle_bytes: optional(self.max_idle_bytes, "max_idle_bytes")?,
+            max_bytes: optional(self.max_bytes, "max_bytes")?,
+            idle_timeout: self.idle_timeout.map(duration).transpose()?,
+            zero: self.zero,
+            poison: self.poison,
+        })
+    }
+}
+
+fn duration(seconds: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds).map_err(|_| {
+        exception::<PyValueError>(format!(
+            "idle_timeout must be None or a finite number of seconds, 0 or more and below 2^64, not {seconds}"
+        ))
+    })
+}
+
+/// The constructor call that makes such a pool, without default arguments.
+pub(super) fn constructor_call(
+    py: Python<'_>,
+    config: &Config,
+    name: Option<&str>,
+) -> PyResult<String> {
+    let name = name.map(|name| string(py, name)?.repr()).transpose()?;
+    if config.is_null() {
+        return Ok(match name {
+            Some(name) => format!("<Pool.null() in place of {name}>"),
+            None => "Pool.null()".to_owned(),
+        });
+    }
+    let Config {
+        min_size,
+        max_size,
+        max_buffers,
+        ..
+    } = config;
+    let mut text =
+        format!("Pool(min_size={min_size}, max_size={max_size}, max_buffers={max_buffers}");
+    if let Some(name) = name {
+        text += &format!(", name={name}");
+    }
+    if config.steps != Config::DEFAULT.steps {
+        text += &format!(", steps={}", config.steps);
+    }
+    if let Some(max_idle_bytes) = config.max_idle_bytes {
+        text += &format!(", max_idle_bytes={max_idle_bytes}");
+    }
+    if let Some(max_bytes) = config.max_bytes {
+        text += &format!(", max_bytes={max_bytes}");
+    }
+    if config.idle_timeout != Config::DEFAULT.idle_timeout {
+        let seconds = config.idle_timeout.map(|timeout| timeout.as_secs_f64());
+        let seconds = seconds.map_or("None".to_owned(), |seconds| format!("{seconds:?}"));
+        text += &format!(", idle_timeout={seconds}");
+    }
+    if config.zero != Config::DEFAULT.zero {
+        text += &format!(", zero='{}'", config.zero.name());
+    }
+    if config.poison {
+        text += ", poison=True";
+    }
+    Ok(text + ")")
+}
