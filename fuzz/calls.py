@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import bytepool
 from bytepool import blocking, decay, tracking
-from bytepool._bytepool import Ticket
+from bytepool._bytepool import Waiter
 from fuzz.hostile import HostileError, Sly
 
 if TYPE_CHECKING:
@@ -111,12 +111,12 @@ def decay_now(world: World) -> Any:
 
 
 def take(world: World) -> Any:
-    return held(world, Ticket).take()
+    return held(world, Waiter).take()
 
 
 def ticket(world: World) -> Any:
     pool = world.pool() if world.read.below(8) else world.make.anything()
-    return Ticket(pool, world.make.number(), Sly(world.make))
+    return Waiter(pool, world.make.number(), Sly(world.make))
 
 
 def wait_async(world: World) -> Any:
@@ -217,7 +217,7 @@ def decay_in_thread(world: World) -> Any:
 
 def track(world: World) -> Any:
     """List tracked buffers, and search for their holders once per input, as it is slow."""
-    for tracked in [*tracking.everything(), *world.pool().outstanding()][:3]:
+    for tracked in [*tracking.tracked(), *world.pool().tracked()][:3]:
         assert tracked.age >= 0
         repr((tracked, tracked.thread, tracked.origin))
         if not world.searched:

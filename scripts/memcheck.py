@@ -46,7 +46,7 @@ for options in ({}, {"track": "all", "poison": True}, {"zero": "release", "max_b
                 misuse()
             except (MisuseError, ValueError):
                 pass
-        pool.stats(), pool.outstanding(), pool.trim(1000)
+        pool.stats(), pool.tracked(), pool.trim(1000)
 """
 
 

@@ -211,11 +211,11 @@ def test_forked_child_ignores_the_waiters_of_its_parent() -> None:
 def test_close_in_a_forked_child_wakes_no_waiter_of_the_parent() -> None:
     code = """
         import os, warnings, bytepool
-        from bytepool._bytepool import Ticket
+        from bytepool._bytepool import Waiter
         pool = bytepool.Pool(1024, 1024, max_bytes=1024)
         alloc = pool.allocate(1)
         woken = []
-        with Ticket(pool, 1, lambda: woken.append(os.getpid())):
+        with Waiter(pool, 1, lambda: woken.append(os.getpid())):
             child = os.fork()
             pool.close()
             if child == 0:

@@ -112,15 +112,15 @@ def test_wake_callback_that_raises_is_reported_and_retried() -> None:
     code = """
         import sys, time
         from bytepool import Pool
-        from bytepool._bytepool import Ticket
+        from bytepool._bytepool import Waiter
 
         reported = []
         sys.unraisablehook = lambda unraisable: reported.append(unraisable.exc_type)
         pool = Pool(1024, 1024, max_bytes=1024)
         alloc = pool.allocate(1)
         woken = []
-        with Ticket(pool, 1, lambda: 1 / 0) as bad:
-            with Ticket(pool, 1, lambda: woken.append(1)) as good:
+        with Waiter(pool, 1, lambda: 1 / 0) as bad:
+            with Waiter(pool, 1, lambda: woken.append(1)) as good:
                 alloc.release()
                 alloc = bad.take()
                 alloc.release()
@@ -133,7 +133,7 @@ def test_wake_callback_that_raises_is_reported_and_retried() -> None:
 
 
 def test_wake_callback_may_use_the_pool() -> None:
-    from bytepool._bytepool import Ticket
+    from bytepool._bytepool import Waiter
 
     pool = budget_pool(2)
     alloc = pool.allocate(1)
@@ -146,7 +146,7 @@ def test_wake_callback_may_use_the_pool() -> None:
         with pytest.raises(PoolExhaustedError):
             pool.view(1)
 
-    with Ticket(pool, 1, wake) as ticket:
+    with Waiter(pool, 1, wake) as ticket:
         alloc.release()
         assert seen == [2, 0]  # the granted buffer counts as in use
         ticket.take().release()
@@ -161,7 +161,7 @@ def test_interpreter_may_shut_down_during_a_retried_wakeup() -> None:
     code = """
         import sys, time
         from bytepool import Pool
-        from bytepool._bytepool import Ticket
+        from bytepool._bytepool import Waiter
 
         sys.unraisablehook = lambda unraisable: None
         calls = []
@@ -180,7 +180,7 @@ def test_interpreter_may_shut_down_during_a_retried_wakeup() -> None:
         last = Last()
         pool = Pool(64, 64, max_bytes=64)
         alloc = pool.allocate(64)
-        ticket = Ticket(pool, 64, wake)
+        ticket = Waiter(pool, 64, wake)
         alloc.release()
         while len(calls) < 2:
             time.sleep(0.01)

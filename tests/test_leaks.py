@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from bytepool import Pool, blocking, streams
 from bytepool.prometheus import PoolCollector
-from bytepool.tracking import everything
+from bytepool.tracking import tracked as all_tracked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -113,9 +113,9 @@ def tracked() -> None:
     alloc = TRACKED.allocate(100)
     view = alloc.bytes()
     alloc.release()
-    (found,) = TRACKED.outstanding()
+    (found,) = TRACKED.tracked()
     assert (found.size, found.released, len(view)) == (100, True, 100)
-    repr(found), found.origin, found.thread, everything()
+    repr(found), found.origin, found.thread, all_tracked()
 
 
 def timed_out() -> None:
@@ -124,15 +124,15 @@ def timed_out() -> None:
 
 
 def ticket() -> None:
-    from bytepool._bytepool import Ticket
+    from bytepool._bytepool import Waiter
 
-    with BUDGET.allocate(4096), Ticket(BUDGET, 100, int) as waiter:
+    with BUDGET.allocate(4096), Waiter(BUDGET, 100, int) as waiter:
         waiter.take()
 
 
 def holders() -> None:
     kept = [TRACKED.view(100)]
-    (found,) = TRACKED.outstanding()
+    (found,) = TRACKED.tracked()
     assert found.holders()
     kept.clear()
 

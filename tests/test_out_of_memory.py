@@ -56,7 +56,7 @@ CASES = {
             assert use_up(lambda: pool.allocate(MIB)) >= 30
             pool.trim()
             check(pool)
-            assert pool.outstanding() == []
+            assert pool.tracked() == []
     """,
     "idle memory": """
         limit()
@@ -142,7 +142,7 @@ FAIL_EACH_ALLOCATION = """
 import sys
 import _testcapi
 from bytepool import Pool
-from bytepool._bytepool import Ticket
+from bytepool._bytepool import Waiter
 
 pool, budget = Pool(64, 4096, 4, name="starved"), Pool(64, 4096, 4, max_bytes=4096)
 tracked, closed = Pool(64, 4096, 4, track="all"), Pool()
@@ -155,7 +155,7 @@ def in_a_block():
         one.bytes()
 
 def take(method):
-    with budget.allocate(4096) as whole_budget, Ticket(budget, 100, int) as waiter:
+    with budget.allocate(4096) as whole_budget, Waiter(budget, 100, int) as waiter:
         whole_budget.release()
         getattr(waiter, method)()
         budget.allocator().release()

@@ -88,7 +88,7 @@ def test_repr_evaluates_to_an_equal_pool() -> None:
         ({"max_bytes": 1.5}, TypeError, "'float'"),
         ({"idle_timeout": -1}, ValueError, "idle_timeout must be .*, not -1"),
         ({"idle_timeout": float("nan")}, ValueError, "idle_timeout must be .*, not NaN"),
-        ({"idle_timeout": float("inf")}, ValueError, "idle_timeout .* for ever, not inf"),
+        ({"idle_timeout": float("inf")}, ValueError, "idle_timeout .* None to keep .*, not inf"),
         ({"idle_timeout": "1"}, TypeError, "must be real number, not str"),
         ({"zero": "always"}, ValueError, "zero must be 'never', .*, not \"always\""),
         ({"zero": None}, TypeError, "str"),

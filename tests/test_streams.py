@@ -757,7 +757,7 @@ def test_a_view_that_was_waited_for_is_no_handle_that_was_dropped(run: Any) -> N
         view = await task
         del view, task
         await asyncio.sleep(0)  # the loop lets go of it; a ResourceWarning would be an error here
-        assert len(pool.outstanding()) == 0
+        assert len(pool.tracked()) == 0
 
     run(main())
     gc.collect()

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import bytepool
-from bytepool import Pool, tracking
-from bytepool.streams import _reader
+from bytepool import Pool, _default_pool, default_pool, tracking
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -228,7 +227,7 @@ def test_garbage_collector_may_run_during_every_operation() -> None:
             view = another.view(100)
             another.allocate(100).release()
             pool.stats()
-            another.outstanding()
+            another.tracked()
             pool.trim(choose.randrange(10_000))
             pool.decay()
             if choose.random() < 0.5:
@@ -248,7 +247,7 @@ def test_tracked_buffers_can_be_listed_while_other_threads_work() -> None:
 
     def look() -> None:
         for i in range(300):
-            tracked = tracking.everything()
+            tracked = tracking.tracked()
             assert len(tracked) >= len(held)
             assert tracked[-1].origin
             if i % 100 == 0:
@@ -288,11 +287,11 @@ def test_pools_created_concurrently_register_one_callback(monkeypatch: pytest.Mo
         for _ in range(60):
             if index == 0:
                 gc.callbacks[:] = [nothing] * 20_000  # a list that takes long to search
-                monkeypatch.setattr(_reader, "_shared", {})
+                monkeypatch.setattr(_default_pool, "_pools", {})
                 made.clear()
             barrier.wait()
             Pool(64, 64, 1)
-            made.append(_reader._default_pool())
+            made.append(default_pool())
             barrier.wait()
             if index == 0:
                 ours = [callback for callback in gc.callbacks if callback is not nothing]

@@ -1,4 +1,4 @@
-"""What is out, who took it, and who holds it: ``track=``, ``pool.outstanding()``, the warnings."""
+"""Tracking: records of buffers in use, their holders, and warnings about dropped handles."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bytepool._bytepool import FREE_THREADED
 
 
 def dropped_handles(pool: Pool, times: int) -> list[str]:
-    """Drop so many handles, all of one line, and return the warnings."""
+    """Drop this many handles, all allocated by one line, and return the warnings."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for _ in range(times):
@@ -26,43 +26,62 @@ def dropped_handles(pool: Pool, times: int) -> list[str]:
     return [str(warning.message) for warning in caught]
 
 
-def take_in_a_function_of_its_own(pool: Pool, n: int) -> Allocator:
+def allocate_in_a_function(pool: Pool, n: int) -> Allocator:
     return pool.allocate(n)
 
 
-@pytest.mark.thread_unsafe(reason="it names its thread")
-def test_outstanding_lists_what_is_out_the_oldest_first() -> None:
+@pytest.mark.thread_unsafe(reason="the test asserts the name of its thread")
+def test_tracked_lists_buffers_in_use_oldest_first() -> None:
     pool = Pool(track="all")
-    first = take_in_a_function_of_its_own(pool, 5000)
+    first = allocate_in_a_function(pool, 5000)
     time.sleep(0.01)
     view = pool.view(100)
-    tracked, other = pool.outstanding()
+    tracked, other = pool.tracked()
     assert (tracked.size, other.size) == (5000, 100)
     assert tracked.age > other.age >= 0
     assert tracked.thread == "MainThread"
     assert tracked.origin[-1].startswith(f'  File "{__file__}", line ')
-    assert "in take_in_a_function_of_its_own\n    return pool.allocate(n)" in tracked.origin[-1]
-    assert "test_outstanding_lists" in tracked.origin[-2]
-    assert repr(tracked).startswith("<5000 bytes out for 0.")
-    assert "take_in_a_function_of_its_own" in repr(tracked)
+    assert "in allocate_in_a_function\n    return pool.allocate(n)" in tracked.origin[-1]
+    assert "test_tracked_lists" in tracked.origin[-2]
+    assert repr(tracked).startswith("<5000 bytes in use for 0.")
+    assert "allocate_in_a_function" in repr(tracked)
     first.release()
     del view
-    assert pool.outstanding() == []
+    assert pool.tracked() == []
 
 
-def test_every_way_to_get_bytes_is_tracked() -> None:
+def test_a_pool_lists_its_own_records_and_the_module_those_of_all_pools() -> None:
+    first, second = Pool(track="all"), Pool(track="all")
+    views = [first.view(1), second.view(2), first.view(3)]
+    assert [record.size for record in first.tracked()] == [1, 3]
+    assert [record.size for record in second.tracked()] == [2]
+    both = [*first.tracked(), *second.tracked()]
+    assert [record for record in tracking.tracked() if record in both] == [both[0], both[2], both[1]]
+    del first, second
+    gc.collect()
+    assert set(both) <= set(tracking.tracked())
+    views.clear()
+    assert set(both).isdisjoint(tracking.tracked())
+
+
+def test_records_cannot_be_created() -> None:
+    with pytest.raises(TypeError, match="AllocationRecord"):
+        tracking.AllocationRecord()
+
+
+def test_every_way_to_allocate_is_tracked() -> None:
     pool = Pool(track="all")
     alloc = pool.allocator()
     alloc.allocate(1)
     other, view = pool.allocate(2), pool.view(3)
-    assert sorted(tracked.size for tracked in pool.outstanding()) == [1, 2, 3]
+    assert sorted(tracked.size for tracked in pool.tracked()) == [1, 2, 3]
     alloc.release()
     other.release()
     del view
-    assert pool.outstanding() == []
+    assert pool.tracked() == []
 
 
-def test_a_thread_has_its_name_as_long_as_it_lives() -> None:
+def test_thread_is_named_while_it_runs() -> None:
     pool = Pool(track="all")
     held: list[Allocator] = []
     taken, over = threading.Event(), threading.Event()
@@ -75,7 +94,7 @@ def test_a_thread_has_its_name_as_long_as_it_lives() -> None:
     thread = threading.Thread(target=work, name="worker")
     thread.start()
     taken.wait()
-    (tracked,) = pool.outstanding()
+    (tracked,) = pool.tracked()
     assert tracked.thread == "worker"
     over.set()
     thread.join()
@@ -83,10 +102,10 @@ def test_a_thread_has_its_name_as_long_as_it_lives() -> None:
     held.pop().release()
 
 
-def test_off_by_default_and_nothing_is_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tracking_is_off_by_default_and_lists_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = Pool()
     _alloc = pool.allocate(1)
-    assert (pool.track, pool.outstanding()) == ("off", [])
+    assert (pool.track, pool.tracked()) == ("off", [])
     assert Pool.null().track == "off"
     for level in ("off", "sampled", "all", ""):
         monkeypatch.setenv("BYTEPOOL_TRACK", level)
@@ -97,32 +116,32 @@ def test_off_by_default_and_nothing_is_listed(monkeypatch: pytest.MonkeyPatch) -
         Pool()
 
 
-def test_the_level_may_be_changed_while_buffers_are_out() -> None:
+def test_track_can_be_set_while_buffers_are_in_use() -> None:
     pool = Pool()
     before = pool.allocate(1)
     pool.track = "all"
     during = pool.allocate(2)
     pool.track = "off"
     after = pool.allocate(3)
-    assert [tracked.size for tracked in pool.outstanding()] == [2]
+    assert [tracked.size for tracked in pool.tracked()] == [2]
     for alloc in (before, during, after):
         alloc.release()
-    assert pool.outstanding() == []
+    assert pool.tracked() == []
     with pytest.raises(ValueError, match="track must be 'off', 'sampled' or 'all', not \"on\""):
         pool.track = "on"  # type: ignore[assignment]
     with pytest.raises(TypeError):
         pool.track = None  # type: ignore[assignment]
 
 
-def test_sampled_tracks_one_in_128() -> None:
+def test_sampled_tracks_one_buffer_in_128() -> None:
     pool = Pool(track="sampled")
     held = [pool.view(1) for _ in range(1280)]
-    assert len(pool.outstanding()) == 10
+    assert len(pool.tracked()) == 10
     held.clear()
-    assert pool.outstanding() == []
+    assert pool.tracked() == []
 
 
-def test_a_handle_that_is_dropped_gives_a_warning_with_its_origin() -> None:
+def test_dropped_handle_warns_with_its_origin() -> None:
     pool = Pool(track="all", name="uploads")
     (message,) = dropped_handles(pool, 1)
     assert "100 bytes of Pool(" in message
@@ -132,15 +151,15 @@ def test_a_handle_that_is_dropped_gives_a_warning_with_its_origin() -> None:
     assert "pool.allocate(100)" in message
 
 
-def test_the_same_line_is_reported_ever_more_rarely_and_with_a_count() -> None:
+def test_repeated_warnings_for_one_line_become_rare_and_count() -> None:
     pool = Pool(track="all")
     messages = dropped_handles(pool, 200)
     assert len(messages) == 3
-    assert "(10 times by now)" in messages[1]
-    assert "(100 times by now)" in messages[2]
+    assert "(10 times so far)" in messages[1]
+    assert "(100 times so far)" in messages[2]
 
 
-def test_what_is_released_or_has_no_handle_gives_no_warning() -> None:
+def test_released_handles_and_views_do_not_warn() -> None:
     pool = Pool(track="all")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -151,55 +170,55 @@ def test_what_is_released_or_has_no_handle_gives_no_warning() -> None:
         alloc = pool.allocate(100)
         view = alloc.bytes()
         alloc.release()
-        (tracked,) = pool.outstanding()
+        (tracked,) = pool.tracked()
         assert tracked.released
         assert "released, still held" in repr(tracked)
         del view
-    assert pool.outstanding() == []
+    assert pool.tracked() == []
 
 
-@pytest.mark.thread_unsafe(reason="who looks for holders has all there is, for a moment")
-def test_holders_name_what_keeps_a_released_buffer() -> None:
+@pytest.mark.thread_unsafe(reason="holders() refers to all objects for a moment")
+def test_holders_describe_what_keeps_a_released_buffer() -> None:
     pool = Pool(track="all")
     alloc = pool.allocate(100)
     kept_here = alloc.bytes()
     record: dict[str, Any] = {"payload": alloc.bytes()[:10]}
     items = [alloc.bytes()]
     alloc.release()
-    (tracked,) = pool.outstanding()
+    (tracked,) = pool.tracked()
     holders = "\n".join(tracked.holders())
-    assert "variable kept_here of test_holders_name_what_keeps_a_released_buffer" in holders
+    assert "variable kept_here of test_holders_describe_what_keeps_a_released_buffer" in holders
     assert "payload in a dict" in holders
     assert "a list at" in holders
     del kept_here, record, items
-    assert pool.outstanding() == []
+    assert pool.tracked() == []
 
 
-def test_looking_for_holders_leaves_alone_what_locals_returned() -> None:
+def test_holders_does_not_change_the_result_of_locals() -> None:
     pool = Pool(track="all")
     kept_here = pool.view(100)
     mine = locals()
-    (tracked,) = pool.outstanding()
+    (tracked,) = pool.tracked()
     assert any("variable kept_here" in holder for holder in tracked.holders())
     assert mine["pool"] is pool
     assert len(kept_here) == 100
 
 
-@pytest.mark.thread_unsafe(reason="who looks for holders has all there is, for a moment")
-def test_a_function_named_as_ours_is_a_holder_like_any_other() -> None:
+@pytest.mark.thread_unsafe(reason="holders() refers to all objects for a moment")
+def test_holders_finds_variables_of_a_function_called_holders() -> None:
     pool = Pool(track="all")
 
     def holders() -> list[str]:
         kept_here = pool.view(100)
-        (tracked,) = pool.outstanding()
+        (tracked,) = pool.tracked()
         assert len(kept_here) == 100
         return tracked.holders()
 
     assert any("variable kept_here of" in holder for holder in holders())
-    assert pool.outstanding() == []
+    assert pool.tracked() == []
 
 
-def test_holders_in_dicts_that_do_not_behave() -> None:
+def test_holders_finds_a_broken_dict() -> None:
     class Broken(dict[Any, Any]):
         def items(self) -> Any:
             raise ZeroDivisionError
@@ -209,32 +228,32 @@ def test_holders_in_dicts_that_do_not_behave() -> None:
     pool = Pool(track="all")
     broken = Broken()
     broken["payload"] = pool.view(100)
-    (tracked,) = pool.outstanding()
+    (tracked,) = pool.tracked()
     assert any("payload in a dict" in holder for holder in tracked.holders())
 
 
-def test_a_thread_that_runs_no_python_code_has_no_origin() -> None:
+def test_record_of_a_thread_without_python_code_has_no_origin() -> None:
     pool = Pool(track="all")
     held: list[memoryview] = []
     _thread.start_new_thread(held.extend, (map(pool.view, [100]),))
     deadline = time.monotonic() + 20
     while not held and time.monotonic() < deadline:
         time.sleep(0.01)
-    (tracked,) = pool.outstanding()
+    (tracked,) = pool.tracked()
     assert tracked.origin == []
     assert repr(tracked).endswith("from unknown>")
 
 
-def test_two_listings_show_the_same_buffer() -> None:
+def test_records_are_equal_only_to_themselves() -> None:
     pool = Pool(track="all")
     _view, _other = pool.view(100), pool.view(100)
-    first, second = pool.outstanding()
-    assert [first, second] == pool.outstanding()
+    first, second = pool.tracked()
+    assert [first, second] == pool.tracked()
     assert first != second
-    assert {first, second} == set(pool.outstanding())
+    assert {first, second} == set(pool.tracked())
 
 
-def test_variables_of_other_threads_are_named_where_a_gil_stops_them() -> None:
+def test_holders_finds_variables_of_other_threads_under_a_gil() -> None:
     pool = Pool(track="all")
     taken, over = threading.Event(), threading.Event()
 
@@ -246,14 +265,14 @@ def test_variables_of_other_threads_are_named_where_a_gil_stops_them() -> None:
     thread = threading.Thread(target=work)
     thread.start()
     taken.wait()
-    (tracked,) = pool.outstanding()
+    (tracked,) = pool.tracked()
     named = "variable _kept_there of" in "\n".join(tracked.holders())
     over.set()
     thread.join()
-    assert named is not FREE_THREADED  # where it would crash, sooner or later
+    assert named is not FREE_THREADED  # without a GIL, looking could crash
 
 
-def test_holders_may_change_while_they_are_looked_at() -> None:
+def test_holders_survives_a_dict_that_changes_meanwhile() -> None:
     class Name:
         def __str__(self) -> str:
             record[len(record)] = None
@@ -261,11 +280,11 @@ def test_holders_may_change_while_they_are_looked_at() -> None:
 
     pool = Pool(track="all")
     record: dict[object, memoryview | None] = {Name(): pool.view(1), "other": None}
-    (tracked,) = pool.outstanding()
+    (tracked,) = pool.tracked()
     assert any("changing in a dict" in holder for holder in tracked.holders())
 
 
-def test_a_buffer_may_outlive_its_pool_and_is_still_reported() -> None:
+def test_dropped_handle_that_outlived_its_pool_warns() -> None:
     pool = Pool(track="all")
     alloc = [pool.allocate(100)]
     del pool
@@ -274,19 +293,19 @@ def test_a_buffer_may_outlive_its_pool_and_is_still_reported() -> None:
         alloc.clear()
 
 
-def test_a_warning_that_is_an_error_is_reported_and_harms_nothing() -> None:
+def test_warning_turned_into_an_error_returns_the_buffer() -> None:
     code = """
         import sys, warnings, bytepool
         warnings.simplefilter("error")
         sys.unraisablehook = lambda unraisable: print(type(unraisable.exc_value).__name__)
         pool = bytepool.Pool(track="all")
         pool.allocate(100)
-        print(pool.stats().outstanding, pool.outstanding())
+        print(pool.stats().outstanding, pool.tracked())
     """
     assert run_python(code) == "ResourceWarning\n0 []\n"
 
 
-def test_exit_with_tracked_buffers_out() -> None:
+def test_interpreter_exits_with_tracked_buffers_in_use() -> None:
     code = """
         import bytepool, warnings
         warnings.simplefilter("ignore")
@@ -297,10 +316,10 @@ def test_exit_with_tracked_buffers_out() -> None:
     assert run_python(code) == "end\n"
 
 
-def test_a_handle_dropped_when_the_module_was_taken_apart_says_nothing(
+def test_handle_dropped_after_the_module_was_cleared_does_not_warn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """An interpreter at its end sets the names of modules to None, the private ones first."""
+    """An interpreter that shuts down sets the names in modules to None, private names first."""
     pool = Pool(track="all")
     held = [pool.allocate(100)]
     for name in [name for name in vars(tracking) if name[0] == "_" and name[1] != "_"]:

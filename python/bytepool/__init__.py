@@ -7,8 +7,9 @@
 100000
 
 ``Pool`` lends memory, ``Allocator`` is the handle on it, ``pool.view(n)`` lends without a handle,
-and ``pool.stats()`` tells what happened. Memory goes back to the pool when nothing refers to it any
-more, so giving it back too soon, twice, or never corrupts nothing.
+and ``pool.stats()`` counts what happened. Memory is returned to the pool when nothing refers to it
+any more, so a release too early, twice, or never cannot corrupt memory. ``default_pool()`` is the
+pool that is used wherever you give none.
 """
 
 from bytepool import decay
@@ -23,6 +24,7 @@ from bytepool._bytepool import (
     PoolExhaustedError,
     __version__,
 )
+from bytepool._default_pool import default_pool
 from bytepool.stats import BucketStats, Stats
 
 __all__ = [
@@ -38,4 +40,5 @@ __all__ = [
     "Stats",
     "__version__",
     "decay",
+    "default_pool",
 ]

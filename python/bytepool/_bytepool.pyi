@@ -1,24 +1,23 @@
 import sys
 from collections.abc import Callable, Coroutine
-from types import CodeType, TracebackType
+from types import TracebackType
 from typing import Any, Final, Literal, NoReturn, Self, SupportsIndex, final
 
 from bytepool.stats import Stats
-from bytepool.tracking import Tracked
 
 __all__ = [
     "FREE_THREADED",
+    "AllocationRecord",
     "Allocator",
     "BytesAlreadyAllocatedError",
     "BytesAlreadyReturnedError",
     "BytesOverwrittenError",
     "Lease",
     "MisuseError",
-    "Note",
     "Pool",
     "PoolClosedError",
     "PoolExhaustedError",
-    "Ticket",
+    "Waiter",
     "__version__",
 ]
 
@@ -66,7 +65,7 @@ class Pool:
         _exc_value: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None: ...
-    def outstanding(self) -> list[Tracked]: ...
+    def outstanding(self) -> list[AllocationRecord]: ...
     @property
     def track(self) -> Literal["off", "sampled", "all"]: ...
     @track.setter
@@ -118,24 +117,23 @@ class Lease:
         def __buffer__(self, flags: int, /) -> memoryview: ...
 
 @final
-class Note:
-    @property
-    def number(self) -> int: ...
+class AllocationRecord:
     @property
     def size(self) -> int: ...
     @property
-    def thread(self) -> int: ...
-    @property
     def age(self) -> float: ...
-    @property
-    def lease(self) -> int: ...
     @property
     def released(self) -> bool: ...
     @property
-    def frames(self) -> list[tuple[CodeType, int]]: ...
+    def thread(self) -> str: ...
+    @property
+    def origin(self) -> list[str]: ...
+    def holders(self) -> list[str]: ...
+    @property
+    def _report(self) -> object: ...
 
 @final
-class Ticket:
+class Waiter:
     def __new__(cls, pool: Pool, n: SupportsIndex, wake: Callable[[], object]) -> Self: ...
     def take(self) -> Allocator: ...
     def view(self) -> memoryview: ...

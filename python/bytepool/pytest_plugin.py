@@ -42,12 +42,12 @@ def bytepool(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     from bytepool import tracking
 
     monkeypatch.setenv("BYTEPOOL_TRACK", "all")
-    before = set(tracking.everything())
+    before = set(tracking.tracked())
     yield
     if request.node.stash.get(_failed, False):
         return
     gc.collect()  # what is in a cycle is not left out for good
-    left = [tracked for tracked in tracking.everything() if tracked not in before]
+    left = [tracked for tracked in tracking.tracked() if tracked not in before]
     if left:
         origins = "\n".join(
             f"{tracked!r}, allocated at (most recent call last):\n" + "\n".join(tracked.origin)

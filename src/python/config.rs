@@ -75,7 +75,8 @@ impl Arguments {
 fn duration(seconds: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds).map_err(|_| {
         exception::<PyValueError>(format!(
-            "idle_timeout must be None or a finite number of seconds, 0 or more and below 2^64, not {seconds}"
+            "idle_timeout must be a finite number of seconds, 0 or more and below 2^64, \
+             or None to keep idle memory, not {seconds}"
         ))
     })
 }

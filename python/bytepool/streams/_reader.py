@@ -39,16 +39,6 @@ def scratch(loop: asyncio.AbstractEventLoop) -> memoryview:
         return _scratches.setdefault(loop, memoryview(bytearray(_MOST_AHEAD)))
 
 
-_shared: dict[str, bytepool.Pool] = {}
-
-
-def _default_pool() -> bytepool.Pool:
-    try:
-        return _shared["pool"]
-    except KeyError:  # another thread may be faster: then its pool is the one
-        return _shared.setdefault("pool", bytepool.Pool())
-
-
 class StreamReader(asyncio.StreamReader):
     """``asyncio.StreamReader`` that can also receive straight into memory of yours or of a pool."""
 
@@ -127,7 +117,7 @@ class StreamReader(asyncio.StreamReader):
 
     async def _lend(self, n: int) -> memoryview:
         """``n`` pooled bytes, for which this waits if the pool's budget is used up."""
-        pool = self._pool or _default_pool()
+        pool = self._pool or bytepool.default_pool()
         try:
             return pool.view(n)
         except bytepool.PoolExhaustedError:
