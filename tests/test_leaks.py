@@ -224,7 +224,7 @@ CALLS: dict[str, Callable[[], Any]] = {
     "stats.as_dict": lambda: POOL.stats().as_dict(),
     "properties": lambda: [getattr(POOL, name) for name in dir(POOL) if name[0] != "_"],
     "tracked": tracked,
-    "outstanding": TRACKED.outstanding,
+    "pool.tracked": TRACKED.tracked,
     "prometheus": lambda: generate_latest(REGISTRY),
     "holders": holders,
     "async, served": on_loop(served),

@@ -44,7 +44,7 @@ def test_a_test_that_leaves_buffers_out_fails_and_says_where_they_came_from(
     result.stdout.fnmatch_lines(
         [
             "*1 pooled buffers were left out:",
-            "<12345 bytes out for *",
+            "<12345 bytes in use for *",
             "*in leak*",
             "*kept.append(pool.view(12345))*",
         ]

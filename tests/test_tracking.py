@@ -56,12 +56,16 @@ def test_a_pool_lists_its_own_records_and_the_module_those_of_all_pools() -> Non
     assert [record.size for record in first.tracked()] == [1, 3]
     assert [record.size for record in second.tracked()] == [2]
     both = [*first.tracked(), *second.tracked()]
-    assert [record for record in tracking.tracked() if record in both] == [both[0], both[2], both[1]]
+    assert [record for record in tracking.tracked() if record in both] == [
+        both[0],
+        both[2],
+        both[1],
+    ]
     del first, second
     gc.collect()
-    assert set(both) <= set(tracking.tracked())
+    assert both <= set(tracking.tracked())
     views.clear()
-    assert set(both).isdisjoint(tracking.tracked())
+    assert both.isdisjoint(tracking.tracked())
 
 
 def test_records_cannot_be_created() -> None:

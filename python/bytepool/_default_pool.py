@@ -10,10 +10,10 @@ _pools: dict[str, Pool] = {}
 def default_pool() -> Pool:
     """Return the process's own pool, which is used wherever ``pool=`` is not given.
 
-    It is created by the first call, as ``Pool(name="default")``, and is the same pool for every
-    caller and thread. Its ``stats()``, ``trim()``, ``track`` and ``tracked()`` work as for any pool.
-    Closing it closes it for all its users. For other parameters create a pool of your own, and pass
-    it as ``pool=``.
+    The first call creates it as ``Pool(name="default")``. Every caller and every thread gets the
+    same pool. Its ``stats()``, ``trim()``, ``track`` and ``tracked()`` work as for any pool.
+    Closing it closes it for all its users. If you need other parameters, create a pool of your own
+    and pass it as ``pool=``.
     """
     try:
         return _pools["default"]

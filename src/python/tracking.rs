@@ -135,8 +135,14 @@ fn level_of_environment() -> PyResult<Level> {
     })
 }
 
-fn module(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
-    py.import(intern!(py, "bytepool.tracking"))
+/// Kept, because nothing can be imported while the interpreter shuts down.
+fn module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
+    static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    let module = MODULE.get_or_try_init(py, || {
+        let module = py.import(intern!(py, "bytepool.tracking"));
+        module.map(Bound::unbind)
+    });
+    module.map(|module| module.bind(py))
 }
 
 /// One tracked buffer: how large it is, which code allocated it, and what holds it.
@@ -176,7 +182,10 @@ impl AllocationRecord {
     ) -> PyResult<Py<Self>> {
         static GET_IDENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let get_ident = GET_IDENT.import(py, "_thread", "get_ident")?;
-        let records = RECORDS.import(py, "bytepool.tracking", "_records")?;
+        let records = RECORDS.get_or_try_init(py, || {
+            let records = module(py)?.getattr(intern!(py, "_records"))?;
+            PyResult::Ok(records.cast_into()?.unbind())
+        })?;
         let record = Py::new(
             py,
             Self {
@@ -190,7 +199,7 @@ impl AllocationRecord {
                 released: AtomicBool::new(false),
             },
         )?;
-        records.set_item(&record, py.None())?;
+        records.bind(py).set_item(&record, py.None())?;
         Ok(record)
     }
 
