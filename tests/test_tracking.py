@@ -55,12 +55,8 @@ def test_a_pool_lists_its_own_records_and_the_module_those_of_all_pools() -> Non
     views = [first.view(1), second.view(2), first.view(3)]
     assert [record.size for record in first.tracked()] == [1, 3]
     assert [record.size for record in second.tracked()] == [2]
-    both = [*first.tracked(), *second.tracked()]
-    assert [record for record in tracking.tracked() if record in both] == [
-        both[0],
-        both[2],
-        both[1],
-    ]
+    both = {*first.tracked(), *second.tracked()}
+    assert [record.size for record in tracking.tracked() if record in both] == [1, 2, 3]
     del first, second
     gc.collect()
     assert both <= set(tracking.tracked())
