@@ -145,7 +145,7 @@ others=(
     tests/test_budget_threads.py::test_daemon_thread_may_wait_while_the_interpreter_shuts_down
     # Its garbage collector runs at other times, and says aloud when it has no memory itself.
     tests/test_decay.py::test_garbage_collector_runs_decay_without_calls_to_the_pool
-    tests/test_size.py::test_with_no_memory_left_at_all_it_is_an_error_and_never_an_abort
+    tests/test_args.py::test_no_memory_for_a_message_raises_memory_error
     # Its allocator takes address space in advance.
     "tests/test_out_of_memory.py::test_memory_error_loses_no_buffer_and_the_pool_stays_usable[threads]"
     "tests/test_bench.py::test_fresh_memory_causes_page_faults_and_pooled_memory_does_not"

@@ -24,15 +24,81 @@ __all__ = [
 FREE_THREADED: Final[bool]
 __version__: Final[str]
 
-class MisuseError(RuntimeError): ...
-class BytesAlreadyAllocatedError(MisuseError): ...
-class BytesAlreadyReturnedError(MisuseError): ...
-class BytesOverwrittenError(MisuseError): ...
-class PoolClosedError(MisuseError): ...
-class PoolExhaustedError(MemoryError): ...
+class MisuseError(RuntimeError):
+    """An allocator or a pool was used in a state that does not allow it.
+
+    Nothing is damaged and every object stays usable, but the calling code has a bug.
+    """
+
+class BytesAlreadyAllocatedError(MisuseError):
+    """``allocate()`` was called on an allocator that already holds bytes."""
+
+class BytesAlreadyReturnedError(MisuseError):
+    """``release()`` or ``bytes()`` was called on an allocator that holds no bytes."""
+
+class BytesOverwrittenError(MisuseError):
+    """An idle buffer was written to, through an address that was kept after its return.
+
+    Only a pool with ``poison=True`` raises this, when it is about to lend the buffer again.
+    """
+
+class PoolClosedError(MisuseError):
+    """A closed pool was asked for bytes.
+
+    Buffers in use stay valid. Their memory is freed when they are returned.
+    """
+
+class PoolExhaustedError(MemoryError):
+    """The pool's budget (``max_bytes``) is used up, or other requests already wait for it.
+
+    Release buffers and try again, or wait: ``allocate(n, timeout=...)``,
+    ``allocate_async(n)``.
+    """
 
 @final
 class Pool:
+    """A pool of reusable byte buffers, in size classes that are powers of two (or finer).
+
+    min_size: the smallest size class in bytes, rounded up to a power of two. A smaller request gets a
+        buffer of this class, and a view of exactly the bytes it asked for.
+    max_size: the largest pooled size in bytes. A larger request is *transient*: it is served with exactly
+        as many bytes, counted, and freed when it is returned. Below 4096, give a ``min_size`` too.
+    max_buffers: how many idle buffers each size class keeps. 0 keeps none.
+    name: the pool's name in ``repr``, stats and metrics.
+    track: which buffers are recorded: ``"off"``, ``"sampled"`` (one in 128) or ``"all"``. ``tracked()``
+        lists the records of the buffers in use. A recorded handle that is dropped without ``release()``
+        gives a ResourceWarning. None means the value of the environment variable ``BYTEPOOL_TRACK``, or
+        ``"off"``.
+    steps: how many size classes each doubling has: 1 (powers of two), 2 or 4. More steps waste less of
+        each buffer, but fewer requests find an idle buffer of their class.
+    max_idle_bytes: how many idle bytes the whole pool keeps. 0 keeps none. None means 64 MiB, or four times
+        ``max_size`` if that is more. A full pool evicts the buffers that were not used since the last
+        eviction.
+    max_bytes: the budget: how many bytes may be in use and idle together, transient ones included. None
+        means no limit. Each buffer counts with the capacity of its size class.
+    idle_timeout: idle memory that was not needed for this many seconds is freed, at the latest after twice
+        that time; see ``decay()``. None keeps idle memory.
+    zero: when reused memory is zeroed. ``"never"``: a buffer shows the bytes of its previous user.
+        ``"release"``: bytes are zeroed when they are returned, so idle memory holds no old bytes.
+        ``"allocate"``: the requested bytes are zeroed when they are allocated. Other threads run while
+        64 KiB or more are zeroed.
+    poison: for debugging. Returned memory is filled with the byte 0xDB. If it has changed when it is
+        allocated again, the allocation raises BytesOverwrittenError.
+
+    Raises ValueError if a number is negative, ``min_size > max_size``, ``max_size`` is 2**40 or more,
+    ``steps``, ``zero`` or ``track`` is not one of its three values, or the environment variable
+    ``BYTEPOOL`` is neither empty nor ``null``. Raises TypeError for a number that is not an integer, and
+    OverflowError or MemoryError for a ``max_buffers`` that is too large.
+
+    With ``BYTEPOOL=null`` in the environment every ``Pool(...)`` is a null pool (see ``Pool.null()``) with
+    the same budget. That rules the pool out as the cause of a memory bug, without a change to the code.
+
+    Any thread may call any method. A buffer is returned when nothing refers to it any more, and only then,
+    so memory never changes under a view. (After a view's own ``release()`` or ``with`` block, the view
+    refers to nothing.) Fresh memory is zeroed. When the pool is closed or garbage-collected, its idle memory
+    is freed, and buffers in use stay valid. A ``with`` block closes the pool at its end.
+    """
+
     def __new__(
         cls,
         min_size: SupportsIndex = 4096,
@@ -49,99 +115,266 @@ class Pool:
         poison: bool = False,
     ) -> Self: ...
     @staticmethod
-    def null() -> Pool: ...
-    def allocator(self) -> Allocator: ...
-    def allocate(self, n: SupportsIndex, *, timeout: float | None = 0.0) -> Allocator: ...
-    def allocate_async(self, n: SupportsIndex) -> Coroutine[Any, Any, Allocator]: ...
-    def view(self, n: SupportsIndex) -> memoryview: ...
-    def stats(self) -> Stats: ...
-    def trim(self, keep_bytes: SupportsIndex = 0) -> int: ...
-    def decay(self) -> int: ...
-    def close(self) -> None: ...
-    def __enter__(self) -> Self: ...
+    def null() -> Pool:
+        """Return a pool that pools nothing, with exactly the same rules and errors.
+
+        It allocates memory for every request, and frees it when it is returned. Use it in place of a pool
+        that you suspect to cause a bug: if the bug stays, the pool is not the cause. ``min_size``,
+        ``max_size`` and ``max_buffers`` are 0, and every request counts as transient. Its memory is always
+        zeroed.
+        """
+    def allocator(self) -> Allocator:
+        """Return a new Allocator that holds no bytes yet."""
+    def allocate(self, n: SupportsIndex, *, timeout: float | None = 0.0) -> Allocator:
+        """Return a new Allocator that holds ``n`` bytes.
+
+        ``with pool.allocate(n) as alloc:`` releases them at the end of the block. ``n`` may be 0.
+
+        With a budget (``max_bytes``) that is used up, ``timeout`` is how many seconds to wait for buffers
+        to be returned. 0.0 does not wait, None waits without limit. Waiters are served in their order, so
+        small requests do not starve a large one. After the timeout this raises PoolExhaustedError. It
+        raises immediately if ``n`` is more than the whole budget.
+
+        Raises TypeError if ``n`` is not an integer, ValueError if it is negative, OverflowError if it is
+        above ``sys.maxsize``, MemoryError if the system does not have the memory, and PoolClosedError if
+        the pool is closed. An error leaves the pool unchanged.
+        """
+    def allocate_async(self, n: SupportsIndex) -> Coroutine[Any, Any, Allocator]:
+        """Wait for a new Allocator that holds ``n`` bytes, while the event loop of asyncio runs on.
+
+        It waits for the budget without limit; use ``asyncio.timeout(seconds)`` around it. A task that is
+        cancelled meanwhile leaves the queue, and no bytes are lost.
+
+        Raises what ``allocate()`` raises, but PoolExhaustedError only if ``n`` is more than the whole
+        budget.
+        """
+    def view(self, n: SupportsIndex) -> memoryview:
+        """Return a writable memoryview of exactly ``n`` pooled bytes, for use in place of ``bytearray(n)``.
+
+        There is no handle and nothing to release: the bytes are returned when the view, and everything
+        made from it, is gone. Unlike a bytearray, the view may show old bytes, and it has a fixed size.
+
+        Raises what ``allocate()`` raises without a timeout.
+        """
+    def stats(self) -> Stats:
+        """Return a frozen ``bytepool.Stats`` of what the pool has done so far.
+
+        Every counter is exact. While other threads use the pool, the snapshot may lie between two of their
+        calls.
+        """
+    def trim(self, keep_bytes: SupportsIndex = 0) -> int:
+        """Free idle memory now, and return how many bytes it freed.
+
+        keep_bytes: how many idle bytes may stay. Buffers that were not used since the last eviction are
+            freed first, the largest of them first.
+
+        Buffers of 64 KiB and more go back to the system. Smaller ones go back to the allocator of the C
+        library, which may keep them. Buffers in use are not touched.
+
+        Raises TypeError, ValueError or OverflowError if ``keep_bytes`` is not a size.
+        """
+    def decay(self) -> int:
+        """Free idle memory that was not needed for ``idle_timeout`` seconds, and return how many bytes.
+
+        It works once per ``idle_timeout`` and otherwise returns 0, so you may call it as often as you like.
+        Python's garbage collector calls it when it runs, and so does every 1,024th return of a buffer to a
+        size class. ``bytepool.decay`` has timers for processes that do neither.
+        """
+    def close(self) -> None:
+        """Close the pool: free its idle memory, and lend and keep no buffers from now on.
+
+        Buffers in use stay valid, and are freed when they are returned. Waiters and new requests get
+        PoolClosedError. A pool may be closed more than once.
+        """
+    def __enter__(self) -> Self:
+        """Return the pool itself."""
     def __exit__(
         self,
         _exc_type: type[BaseException] | None,
         _exc_value: BaseException | None,
         _traceback: TracebackType | None,
-    ) -> None: ...
-    def tracked(self) -> list[AllocationRecord]: ...
+    ) -> None:
+        """Close the pool."""
+    def tracked(self) -> list[AllocationRecord]:
+        """Return the records of the tracked buffers in use, oldest first.
+
+        Each is a ``bytepool.tracking.AllocationRecord``. Only buffers that were allocated while ``track``
+        was on have one; ``stats().outstanding`` counts all buffers in use.
+        """
     @property
-    def track(self) -> Literal["off", "sampled", "all"]: ...
+    def track(self) -> Literal["off", "sampled", "all"]:
+        """Which buffers are tracked: ``"off"``, ``"sampled"`` (one in 128) or ``"all"``.
+
+        It can be set, and holds for the buffers that are allocated from then on.
+        """
     @track.setter
     def track(self, value: Literal["off", "sampled", "all"]) -> None: ...
     @property
-    def name(self) -> str | None: ...
+    def name(self) -> str | None:
+        """The pool's name; None if it has none."""
     @property
-    def min_size(self) -> int: ...
+    def min_size(self) -> int:
+        """The configured smallest size class in bytes; 0 for the null pool."""
     @property
-    def max_size(self) -> int: ...
+    def max_size(self) -> int:
+        """The largest pooled size in bytes; 0 for the null pool. Larger requests are transient."""
     @property
-    def max_buffers(self) -> int: ...
+    def max_buffers(self) -> int:
+        """How many idle buffers each size class keeps; 0 for the null pool."""
     @property
-    def steps(self) -> int: ...
+    def steps(self) -> int:
+        """How many size classes each doubling has: 1, 2 or 4."""
     @property
-    def max_idle_bytes(self) -> int: ...
+    def max_idle_bytes(self) -> int:
+        """How many idle bytes the whole pool keeps; 0 for the null pool."""
     @property
-    def max_bytes(self) -> int | None: ...
+    def max_bytes(self) -> int | None:
+        """The budget: how many bytes may be in use and idle together. None means no limit."""
     @property
-    def idle_timeout(self) -> float | None: ...
+    def idle_timeout(self) -> float | None:
+        """After how many seconds unneeded idle memory is freed. None means never."""
     @property
-    def zero(self) -> Literal["never", "release", "allocate"]: ...
+    def zero(self) -> Literal["never", "release", "allocate"]:
+        """When reused memory is zeroed: ``"never"``, ``"release"`` or ``"allocate"``."""
     @property
-    def poison(self) -> bool: ...
+    def poison(self) -> bool:
+        """Whether returned memory is filled with a pattern, which is checked when it is allocated again."""
     @property
-    def closed(self) -> bool: ...
-    def __reduce__(self) -> NoReturn: ...
+    def closed(self) -> bool:
+        """Whether the pool was closed."""
+    def __reduce__(self) -> NoReturn:
+        """Raise TypeError: a pool cannot be pickled or copied."""
 
 @final
 class Allocator:
-    def allocate(self, n: SupportsIndex, *, timeout: float | None = 0.0) -> memoryview: ...
-    def bytes(self) -> memoryview: ...
-    def release(self) -> None: ...
+    """A handle on bytes of a pool, from ``pool.allocator()`` or ``pool.allocate(n)``.
+
+    It holds one buffer or none, and can be reused any number of times: ``allocate``, ``release``,
+    ``allocate``... Pass it along with the data in its buffer, and let the last user release it. Releasing is
+    optional: if the handle is dropped, its bytes are returned as soon as no view of them is left.
+
+    As a context manager it releases at the end of the block, if it still holds bytes then.
+
+    Threads may share it. Each call is atomic: of two racing ``release()`` calls, one succeeds and the other
+    raises. It cannot be copied or pickled.
+    """
+
+    def allocate(self, n: SupportsIndex, *, timeout: float | None = 0.0) -> memoryview:
+        """Take ``n`` bytes from the pool and return a writable memoryview of exactly these bytes.
+
+        The allocator holds the bytes until ``release()``; ``bytes()`` returns more views of them. ``n`` may
+        be 0. With a budget, ``timeout`` works as for ``Pool.allocate()``.
+
+        Raises BytesAlreadyAllocatedError if the allocator already holds bytes, and what ``Pool.allocate()``
+        raises. An error leaves the allocator and the pool unchanged.
+        """
+    def bytes(self) -> memoryview:
+        """Return a new writable memoryview of the bytes held: the same memory, of the size first asked for.
+
+        Raises BytesAlreadyReturnedError if the allocator holds no bytes.
+        """
+    def release(self) -> None:
+        """Release the bytes. The allocator can be used again.
+
+        If nothing else holds a view of the bytes, they are returned to the pool before this returns.
+        Otherwise the return is *deferred* until the last holder drops its view, and until then the bytes
+        belong to the holders alone. Using a view after this is never an error.
+
+        Raises BytesAlreadyReturnedError if the allocator holds no bytes.
+        """
     @property
-    def size(self) -> int: ...
-    def __enter__(self) -> Self: ...
+    def size(self) -> int:
+        """How many bytes were asked for; 0 if the allocator holds none."""
+    def __enter__(self) -> Self:
+        """Return the allocator itself."""
     def __exit__(
         self,
         _exc_type: type[BaseException] | None,
         _exc_value: BaseException | None,
         _traceback: TracebackType | None,
-    ) -> None: ...
-    def __reduce__(self) -> NoReturn: ...
+    ) -> None:
+        """Release the bytes held, if there are any."""
+    def __reduce__(self) -> NoReturn:
+        """Raise TypeError: an allocator cannot be pickled or copied."""
 
 @final
 class Lease:
+    """What owns the memory behind the views of a pool.
+
+    Every memoryview, slice, array or queued write made from a pooled view refers to a lease (``view.obj``).
+    When the last such reference is gone, the bytes are returned to the pool. A lease only exports its bytes:
+    it has no methods, and cannot be created, copied or pickled.
+    """
+
     if sys.version_info >= (3, 12):
         # Before, a buffer that a C type exports has no name in Python.
         def __buffer__(self, flags: int, /) -> memoryview: ...
 
 @final
 class AllocationRecord:
+    """One tracked buffer: how large it is, which code allocated it, and what holds it.
+
+    ``Pool.tracked()`` and ``bytepool.tracking.tracked()`` list the records of the buffers in use. A record
+    stays valid when its buffer is returned. It equals only itself.
+    """
+
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """How many bytes were asked for."""
     @property
-    def age(self) -> float: ...
+    def age(self) -> float:
+        """Seconds since the buffer was allocated."""
     @property
-    def released(self) -> bool: ...
+    def released(self) -> bool:
+        """Whether the handle was released while something else still holds the buffer."""
     @property
-    def thread(self) -> str: ...
+    def thread(self) -> str:
+        """The name of the thread that allocated the buffer; its number, if that thread has ended."""
     @property
-    def origin(self) -> list[str]: ...
-    def holders(self) -> list[str]: ...
+    def origin(self) -> list[str]:
+        """The calls that allocated the buffer, innermost last: up to eight entries, formatted as in a traceback.
+
+        Empty if the thread ran no Python code.
+        """
+    def holders(self) -> list[str]:
+        """Describe each object and variable that holds a view of the buffer, as far as CPython can tell.
+
+        This looks at all objects of the process, which takes a while. It does not find holders that the
+        garbage collector does not know (some libraries do not register their references), objects that
+        ``gc.freeze()`` has put aside, or, in a free-threaded Python, local variables of other threads.
+        """
     @property
     def _report(self) -> object: ...
 
 @final
 class Waiter:
+    """A queued request for ``n`` bytes of a pool's budget.
+
+    ``wake()`` is called once, by any thread, when ``take()`` or ``view()`` can be called. At the end of the
+    ``with`` block the waiter leaves the queue. Bytes that it was granted and did not take pass to the next
+    waiter.
+    """
+
     def __new__(cls, pool: Pool, n: SupportsIndex, wake: Callable[[], object]) -> Self: ...
-    def take(self) -> Allocator: ...
-    def view(self) -> memoryview: ...
-    def leave(self) -> None: ...
-    def __enter__(self) -> Self: ...
+    def take(self) -> Allocator:
+        """Return an Allocator that holds the granted bytes.
+
+        Raises PoolExhaustedError while nothing is granted, and PoolClosedError if the pool was closed or
+        the bytes were already taken.
+        """
+    def view(self) -> memoryview:
+        """Return the granted bytes as a memoryview, without a handle.
+
+        Raises what ``take()`` raises.
+        """
+    def leave(self) -> None:
+        """Leave the queue."""
+    def __enter__(self) -> Self:
+        """Return the waiter itself."""
     def __exit__(
         self,
         _exc_type: type[BaseException] | None,
         _exc_value: BaseException | None,
         _traceback: TracebackType | None,
-    ) -> None: ...
+    ) -> None:
+        """Leave the queue."""

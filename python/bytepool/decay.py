@@ -1,9 +1,9 @@
-"""Timers that call ``Pool.decay()``, so that idle memory goes back when nobody needs it.
+"""Timers that call ``Pool.decay()``, so that memory that is no longer needed is freed.
 
-Without them a pool decays when it is used (at every 1,024th buffer that comes home to a size class)
-and when Python's garbage collector runs, which needs no thread and no call to the pool. But a
-process that sleeps does neither, and one that frees as many objects as it makes collects no
-garbage. So a server does well to opt in to a timer of its event loop, or to a thread::
+Without a timer, a pool decays at every 1,024th return of a buffer to a size class, and when Python's
+garbage collector runs. A process that sleeps does neither, and a process that frees as many objects
+as it creates collects no garbage. A server should therefore use a timer of its event loop, or a
+thread::
 
     with bytepool.decay.in_loop(pool):       # in a coroutine
         await serve_forever()
@@ -28,12 +28,12 @@ __all__ = ["in_loop", "in_thread"]
 
 @contextmanager
 def in_loop(pool: Pool) -> Iterator[None]:
-    """Call ``pool.decay()`` by a timer of the running event loop, until the end of the block.
+    """Call ``pool.decay()`` from a timer of the running event loop, until the end of the block.
 
     Raises RuntimeError if no event loop is running, and ValueError if the pool has no
     ``idle_timeout``.
     """
-    import asyncio  # by those only who have it anyway: it takes long
+    import asyncio  # slow to import, and a program that calls this has imported it already
 
     loop = asyncio.get_running_loop()
     interval = _interval(pool)
@@ -53,15 +53,15 @@ def in_loop(pool: Pool) -> Iterator[None]:
 
 @contextmanager
 def in_thread(pool: Pool) -> Iterator[None]:
-    """Call ``pool.decay()`` in a thread of its own, until the end of the block.
+    """Call ``pool.decay()`` from a thread, until the end of the block.
 
     Raises ValueError if the pool has no ``idle_timeout``.
     """
     interval = _interval(pool)
-    over = threading.Event()
+    done = threading.Event()
 
     def run() -> None:
-        while not over.wait(interval):
+        while not done.wait(interval):
             pool.decay()
 
     thread = threading.Thread(target=run, name="bytepool.decay", daemon=True)
@@ -69,12 +69,12 @@ def in_thread(pool: Pool) -> Iterator[None]:
     try:
         yield
     finally:
-        over.set()
+        done.set()
         thread.join()
 
 
 def _interval(pool: Pool) -> float:
-    """Seconds between two calls: a quarter of the timeout, so that it is never much late."""
+    """Return the seconds between two calls: a quarter of the timeout, so that none is much late."""
     if pool.idle_timeout is None:
-        raise ValueError(f"{pool!r} has no idle_timeout, so its idle memory is kept for ever")
+        raise ValueError(f"{pool!r} has no idle_timeout: it keeps idle memory")
     return min(max(pool.idle_timeout / 4, 0.01), threading.TIMEOUT_MAX)

@@ -79,7 +79,7 @@ impl Allocator {
 
 #[pymethods]
 impl Allocator {
-    /// Takes ``n`` bytes from the pool and returns a writable memoryview of exactly these bytes.
+    /// Take ``n`` bytes from the pool and return a writable memoryview of exactly these bytes.
     ///
     /// The allocator holds the bytes until ``release()``; ``bytes()`` returns more views of them. ``n`` may
     /// be 0. With a budget, ``timeout`` works as for ``Pool.allocate()``.
@@ -103,7 +103,7 @@ impl Allocator {
         Ok(view)
     }
 
-    /// Returns a new writable memoryview of the bytes held: the same memory, of the size first asked for.
+    /// Return a new writable memoryview of the bytes held: the same memory, of the size first asked for.
     ///
     /// Raises BytesAlreadyReturnedError if the allocator holds no bytes.
     fn bytes(&self, py: Python<'_>) -> PyResult<Py<PyMemoryView>> {
@@ -113,7 +113,7 @@ impl Allocator {
         }
     }
 
-    /// Releases the bytes. The allocator can be used again.
+    /// Release the bytes. The allocator can be used again.
     ///
     /// If nothing else holds a view of the bytes, they are returned to the pool before this returns.
     /// Otherwise the return is *deferred* until the last holder drops its view, and until then the bytes
@@ -139,12 +139,12 @@ impl Allocator {
             .map_or(0, |lease| lease.get().size())
     }
 
-    /// Returns the allocator itself.
+    /// Return the allocator itself.
     fn __enter__(slf: Py<Self>) -> Py<Self> {
         slf
     }
 
-    /// Releases the bytes held, if there are any.
+    /// Release the bytes held, if there are any.
     fn __exit__(
         &self,
         py: Python<'_>,
@@ -167,7 +167,7 @@ impl Allocator {
         string(py, described)
     }
 
-    /// Raises TypeError: an allocator cannot be pickled or copied.
+    /// Raise TypeError: an allocator cannot be pickled or copied.
     fn __reduce__(&self) -> PyResult<()> {
         Err(exception::<PyTypeError>(
             "cannot pickle or copy an Allocator: its bytes can have only one handle; \

@@ -39,14 +39,15 @@ create_exception!(
     BytesOverwrittenError,
     MisuseError,
     "An idle buffer was written to, through an address that was kept after its return.\n\n\
-     Only a pool with ``poison=True`` raises it, when it is about to lend that buffer again."
+     Only a pool with ``poison=True`` raises this, when it is about to lend the buffer again."
 );
 create_exception!(
     bytepool,
     PoolExhaustedError,
     PyMemoryError,
     "The pool's budget (``max_bytes``) is used up, or other requests already wait for it.\n\n\
-     Release buffers and try again, or wait: ``allocate(n, timeout=...)``, ``allocate_async(n)``."
+     Release buffers and try again, or wait: ``allocate(n, timeout=...)``,\n\
+     ``allocate_async(n)``."
 );
 
 /// An allocation of fewer bytes than this fails only when the process has no memory left at all.

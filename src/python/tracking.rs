@@ -259,7 +259,7 @@ impl AllocationRecord {
         module(py)?.call_method1(intern!(py, "_origin"), (frames,))
     }
 
-    /// Describes each object and variable that holds a view of the buffer, as far as CPython can tell.
+    /// Describe each object and variable that holds a view of the buffer, as far as CPython can tell.
     ///
     /// This looks at all objects of the process, which takes a while. It does not find holders that the
     /// garbage collector does not know (some libraries do not register their references), objects that

@@ -34,7 +34,7 @@ impl Waiter {
         Ok(Self { pool, n, guard })
     }
 
-    /// Returns an Allocator that holds the granted bytes.
+    /// Return an Allocator that holds the granted bytes.
     ///
     /// Raises PoolExhaustedError while nothing is granted, and PoolClosedError if the pool was closed or
     /// the bytes were already taken.
@@ -42,7 +42,7 @@ impl Waiter {
         Allocator::holding(self.pool.bind(py).clone(), self.lease(py, true)?)
     }
 
-    /// Returns the granted bytes as a memoryview, without a handle.
+    /// Return the granted bytes as a memoryview, without a handle.
     ///
     /// Raises what ``take()`` raises.
     fn view(&self, py: Python<'_>) -> PyResult<Py<PyMemoryView>> {
@@ -52,17 +52,17 @@ impl Waiter {
         Ok(view)
     }
 
-    /// Leaves the queue.
+    /// Leave the queue.
     fn leave(&self) {
         self.guard.leave();
     }
 
-    /// Returns the waiter itself.
+    /// Return the waiter itself.
     fn __enter__(slf: Py<Self>) -> Py<Self> {
         slf
     }
 
-    /// Leaves the queue.
+    /// Leave the queue.
     fn __exit__(
         &self,
         _exc_type: &Bound<'_, PyAny>,

@@ -68,7 +68,7 @@ impl Pool {
         Self::create(py, arguments.into_pool()?, name, track)
     }
 
-    /// Returns a pool that pools nothing, with exactly the same rules and errors.
+    /// Return a pool that pools nothing, with exactly the same rules and errors.
     ///
     /// It allocates memory for every request, and frees it when it is returned. Use it in place of a pool
     /// that you suspect to cause a bug: if the bug stays, the pool is not the cause. ``min_size``,
@@ -79,13 +79,13 @@ impl Pool {
         Self::create(py, pool::Pool::null(), None, None)
     }
 
-    /// Returns a new Allocator that holds no bytes yet.
+    /// Return a new Allocator that holds no bytes yet.
     fn allocator(slf: Bound<'_, Self>) -> PyResult<Py<Allocator>> {
         let py = slf.py();
         Allocator::new(py, slf.unbind(), None)
     }
 
-    /// Returns a new Allocator that holds ``n`` bytes.
+    /// Return a new Allocator that holds ``n`` bytes.
     ///
     /// ``with pool.allocate(n) as alloc:`` releases them at the end of the block. ``n`` may be 0.
     ///
@@ -107,7 +107,7 @@ impl Pool {
         Allocator::holding(slf, lease)
     }
 
-    /// Waits for a new Allocator that holds ``n`` bytes, while the event loop of asyncio runs on.
+    /// Wait for a new Allocator that holds ``n`` bytes, while the event loop of asyncio runs on.
     ///
     /// It waits for the budget without limit; use ``asyncio.timeout(seconds)`` around it. A task that is
     /// cancelled meanwhile leaves the queue, and no bytes are lost.
@@ -121,7 +121,7 @@ impl Pool {
         budget::allocate_async(slf, n)
     }
 
-    /// Returns a writable memoryview of exactly ``n`` pooled bytes, for use in place of ``bytearray(n)``.
+    /// Return a writable memoryview of exactly ``n`` pooled bytes, for use in place of ``bytearray(n)``.
     ///
     /// There is no handle and nothing to release: the bytes are returned when the view, and everything
     /// made from it, is gone. Unlike a bytearray, the view may show old bytes, and it has a fixed size.
@@ -135,7 +135,7 @@ impl Pool {
         Ok(view)
     }
 
-    /// Frees idle memory now, and returns how many bytes it freed.
+    /// Free idle memory now, and return how many bytes it freed.
     ///
     /// keep_bytes: how many idle bytes may stay. Buffers that were not used since the last eviction are
     ///     freed first, the largest of them first.
@@ -153,7 +153,7 @@ impl Pool {
         Ok(self.core.trim(keep_bytes))
     }
 
-    /// Frees idle memory that was not needed for ``idle_timeout`` seconds, and returns how many bytes.
+    /// Free idle memory that was not needed for ``idle_timeout`` seconds, and return how many bytes.
     ///
     /// It works once per ``idle_timeout`` and otherwise returns 0, so you may call it as often as you like.
     /// Python's garbage collector calls it when it runs, and so does every 1,024th return of a buffer to a
@@ -162,7 +162,7 @@ impl Pool {
         self.core.decay()
     }
 
-    /// Closes the pool: it frees its idle memory, and from now on lends and keeps no buffers.
+    /// Close the pool: free its idle memory, and lend and keep no buffers from now on.
     ///
     /// Buffers in use stay valid, and are freed when they are returned. Waiters and new requests get
     /// PoolClosedError. A pool may be closed more than once.
@@ -176,12 +176,12 @@ impl Pool {
         self.core.is_closed()
     }
 
-    /// Returns the pool itself.
+    /// Return the pool itself.
     fn __enter__(slf: Py<Self>) -> Py<Self> {
         slf
     }
 
-    /// Closes the pool.
+    /// Close the pool.
     fn __exit__(
         &self,
         _exc_type: &Bound<'_, PyAny>,
@@ -191,7 +191,7 @@ impl Pool {
         self.close();
     }
 
-    /// Returns a frozen ``bytepool.Stats`` of what the pool has done so far.
+    /// Return a frozen ``bytepool.Stats`` of what the pool has done so far.
     ///
     /// Every counter is exact. While other threads use the pool, the snapshot may lie between two of their
     /// calls.
@@ -199,7 +199,7 @@ impl Pool {
         stats::to_python(py, self.name.as_deref(), &self.core.stats())
     }
 
-    /// Returns the records of the tracked buffers in use, oldest first.
+    /// Return the records of the tracked buffers in use, oldest first.
     ///
     /// Each is a ``bytepool.tracking.AllocationRecord``. Only buffers that were allocated while ``track``
     /// was on have one; ``stats().outstanding`` counts all buffers in use.
@@ -285,7 +285,7 @@ impl Pool {
         string(py, self.describe(py)?)
     }
 
-    /// Raises TypeError: a pool cannot be pickled or copied.
+    /// Raise TypeError: a pool cannot be pickled or copied.
     fn __reduce__(&self) -> PyResult<()> {
         Err(exception::<PyTypeError>(
             "cannot pickle or copy a Pool: its memory belongs to this process; create another pool",

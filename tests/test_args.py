@@ -1,4 +1,4 @@
-"""Sizes from hostile callers: each is refused with the right error, or served; the pool goes on."""
+"""Arguments of any kind: each is accepted, or raises the documented error and changes nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Index:
-    """Something with ``__index__`` that returns what it is told, or raises it."""
+    """An object whose ``__index__`` returns the value, or raises it."""
 
     def __init__(self, value: object) -> None:
         self.value = value
@@ -27,12 +27,12 @@ class Index:
         return self.value
 
 
-def ways(pool: Pool) -> list[Callable[[Any], object]]:
+def calls_with_a_size(pool: Pool) -> list[Callable[[Any], object]]:
     return [pool.view, pool.allocate, pool.allocator().allocate]
 
 
 @pytest.mark.parametrize("n", [Index(5), np.int64(5), np.uint8(5), type("I", (int,), {})(5)])
-def test_whatever_has_an_index_is_an_integer(n: Any, pool: Pool) -> None:
+def test_every_object_with_an_index_is_an_integer(n: Any, pool: Pool) -> None:
     assert pool.view(n).nbytes == 5
     assert pool.allocate(n).size == 5
     assert pool.allocator().allocate(n).nbytes == 5
@@ -64,33 +64,33 @@ def test_whatever_has_an_index_is_an_integer(n: Any, pool: Pool) -> None:
         (2**62, MemoryError, "cannot allocate 4611686018427387904 bytes"),
     ],
 )
-def test_bad_sizes_raise_and_leave_the_pool_unchanged(
+def test_invalid_sizes_raise_and_leave_the_pool_unchanged(
     n: Any, error: type[Exception], message: str, pool: Pool
 ) -> None:
     before = pool.stats()
-    for way in ways(pool):
+    for call in calls_with_a_size(pool):
         with pytest.raises(error, match=message):
-            way(n)
+            call(n)
     assert pool.stats() == before
     assert pool.view(10).nbytes == 10
 
 
-def test_no_size_at_all_and_too_many(pool: Pool) -> None:
-    for way in ways(pool):
+def test_missing_and_extra_arguments_raise(pool: Pool) -> None:
+    for call in calls_with_a_size(pool):
         for arguments in ((), (1, 2)):
             with pytest.raises(TypeError):
-                way(*arguments)
+                call(*arguments)
 
 
-def test_the_size_can_be_given_by_name(pool: Pool) -> None:
+def test_size_can_be_a_keyword_argument(pool: Pool) -> None:
     assert pool.view(n=3).nbytes == 3
     assert pool.allocate(n=3).size == 3
     assert pool.allocator().allocate(n=3).nbytes == 3
 
 
 @pytest.mark.parametrize("pool", ["Pool()", "Pool(max_size=2**39, max_buffers=1)", "Pool.null()"])
-def test_memory_that_cannot_be_had_is_an_error_and_never_an_abort(pool: str) -> None:
-    """With 512 MiB of address space left, 1 GiB cannot be had, and 100 MiB only a few times."""
+def test_too_little_address_space_raises_memory_error(pool: str) -> None:
+    """With 512 MiB of address space, 1 GiB never fits, and 100 MiB fit a few times."""
     code = f"""
         import resource
         from bytepool import Pool
@@ -129,8 +129,8 @@ def test_memory_that_cannot_be_had_is_an_error_and_never_an_abort(pool: str) -> 
 
 @pytest.mark.parametrize("pool", ["Pool(32, 64, 4)", "Pool.null()"])
 @pytest.mark.parametrize("call", ["view", "allocate"])
-def test_with_no_memory_left_at_all_it_is_an_error_and_never_an_abort(pool: str, call: str) -> None:
-    """Not even the few bytes of an error message can be had then."""
+def test_no_memory_for_a_message_raises_memory_error(pool: str, call: str) -> None:
+    """Not even an error message can be allocated then."""
     code = f"""
         import resource
         from bytepool import Pool
@@ -145,7 +145,7 @@ def test_with_no_memory_left_at_all_it_is_an_error_and_never_an_abort(pool: str,
             try:
                 held[count] = pool.{call}(32)
                 count += 1
-            except MemoryError:  # the pool's, or for want of the next number to count with
+            except MemoryError:  # of the pool, or because no new int can be allocated
                 refused += 1
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
         assert pool.stats().outstanding == sum(one is not None for one in held) >= count
@@ -156,9 +156,9 @@ def test_with_no_memory_left_at_all_it_is_an_error_and_never_an_abort(pool: str,
     assert run_python(code) == "survived\n"
 
 
-def test_when_no_python_object_can_be_made_nothing_is_lost(pool: Pool) -> None:
-    """Each object on the way is refused in turn, by CPython's own fault injection."""
-    testing = pytest.importorskip("_testcapi", reason="this Python came without its test modules")
+def test_failing_to_create_an_object_loses_no_buffer(pool: Pool) -> None:
+    """CPython's fault injection fails each allocation of a call in turn."""
+    testing = pytest.importorskip("_testcapi", reason="this Python has no test modules")
     alloc = pool.allocator()
     alloc.allocate(100)
     alloc.release()
@@ -183,4 +183,4 @@ def test_when_no_python_object_can_be_made_nothing_is_lost(pool: Pool) -> None:
                 if alloc.size:
                     alloc.release()
                 before = pool.stats()
-    assert 0 < succeeded < 33, "some were refused, and some were not"
+    assert 0 < succeeded < 33, "some calls failed, and some succeeded"
