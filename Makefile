@@ -151,6 +151,10 @@ VERSIONS ?= 3.11 3.12 3.13
 test-wheel: wheel ## run the Python tests with the installed wheel on CPython 3.11, 3.12 and 3.13
 	bash scripts/wheel.sh $(VERSIONS)
 
+.PHONY: test-versions
+test-versions: wheel ## the same on CPython 3.14 and 3.15, which come from Debian testing if there are none
+	bash scripts/wheel.sh 3.14 3.15
+
 .PHONY: build
 build: .venv/installed ## build the extension, and install it in .venv
 	env -u CONDA_PREFIX VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/maturin develop --release --locked $(QUIET)

@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
 # Runs the Python tests on a CPython without a GIL: as they are, and each in four threads at a time.
 #
-# FREETHREADED names the interpreter. Without it, it is one that is found, or one that is built, from Debian's
-# sources: of 3.14, or where those are not to be had of 3.13, for which an older PyO3 has to do.
-# Everything is in target/freethreaded, and what is there is not made again.
+# FREETHREADED names the interpreter. Without it the script takes what scripts/cpython.sh finds or builds: 3.14, or
+# else 3.13, which needs an older PyO3. Everything is in target/freethreaded and is made once.
 set -euo pipefail
 root=$PWD/target/freethreaded
 mkdir -p "$root"
@@ -13,75 +12,10 @@ missing() {
     exit 1
 }
 
-is_freethreaded() {
-    "$1" -c 'import sys, sysconfig
-sys.exit(not (sysconfig.get_config_var("Py_GIL_DISABLED") and sys.version_info >= (3, 13)))' 2>/dev/null
-}
-
-find_python() {
-    local candidate
-    for candidate in python3.14t "${PYENV_ROOT:-$HOME/.pyenv}"/versions/3.14*t/bin/python \
-        "$root"/python/bin/python3.14t "$root"/python/bin/python3.13t; do
-        if command -v "$candidate" >/dev/null && is_freethreaded "$candidate"; then
-            echo "$candidate"
-            return
-        fi
-    done
-}
-
-# A suite of Debian that is not this machine's, without a change to this machine's apt.
-fetch_source() { # package suite
-    local mirror keys=/usr/share/keyrings/debian-archive-keyring.gpg apt=$root/apt
-    command -v apt-get >/dev/null || return 1
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' | grep -m 1 '/debian/$') || return 1
-    [ -e "$keys" ] || return 1
-    mkdir -p "$apt"/{state/lists/partial,cache/archives/partial,parts}
-    touch "$apt/status"
-    echo "deb-src [signed-by=$keys] $mirror $2 main" >"$apt/sources.list"
-    cat >"$apt/apt.conf" <<CONF
-Dir::State "$apt/state";
-Dir::State::Status "$apt/status";
-Dir::Cache "$apt/cache";
-Dir::Etc::SourceList "$apt/sources.list";
-Dir::Etc::SourceParts "$apt/parts";
-Dir::Etc::PreferencesParts "$apt/parts";
-APT::Sandbox::User "$(id -un)";
-CONF
-    APT_CONFIG=$apt/apt.conf apt-get -qq update &&
-        (cd "$apt" && APT_CONFIG=$apt/apt.conf apt-get -qq source --download-only --tar-only "$1" >&2)
-}
-
-build_python() {
-    local header headers=() source
-    for header in openssl/ssl.h zlib.h ffi.h lzma.h bzlib.h; do
-        echo "#include <$header>" | cc -E - >/dev/null 2>&1 || headers+=("$header")
-    done
-    [ ${#headers[@]} = 0 ] || missing "${headers[*]}, to build a CPython with (Debian: apt install \
-libssl-dev zlib1g-dev libffi-dev liblzma-dev libbz2-dev)"
-    if ! ls "$root"/apt/python3.*.orig.tar.xz >/dev/null 2>&1; then
-        fetch_source python3.14 testing || fetch_source python3.13 trixie ||
-            missing "a free-threaded CPython 3.14, or the means to build one, which are a Debian and its keyring. \
-Name one: make test-freethreaded FREETHREADED=python3.14t"
-    fi
-    source=$root/source
-    rm -rf "$source"
-    mkdir "$source"
-    tar -xf "$(ls "$root"/apt/python3.*.orig.tar.xz | sort -V | tail -n 1)" -C "$source" --strip-components 1
-    echo "building a free-threaded CPython, which takes ten minutes on two cores; see $root/build.log" >&2
-    (
-        cd "$source"
-        ./configure --quiet --disable-gil --disable-test-modules --prefix="$root/python"
-        make --silent --jobs "$(nproc)"
-        make --silent install
-    ) >"$root/build.log" 2>&1
-}
-
-python=${FREETHREADED:-$(find_python)}
-if [ -z "$python" ]; then
-    build_python
-    python=$(find_python)
-fi
-is_freethreaded "$python" || missing "a free-threaded CPython 3.14 or 3.13: $python is none"
+python=${FREETHREADED:-$(bash scripts/cpython.sh 3.14t || bash scripts/cpython.sh 3.13t)}
+"$python" -c 'import sys, sysconfig
+sys.exit(not (sysconfig.get_config_var("Py_GIL_DISABLED") and sys.version_info >= (3, 13)))' ||
+    missing "a free-threaded CPython 3.13 or newer: $python is none"
 version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 env=$root/env-$version
 bin=$env/bin

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import zmq
-import zstandard
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -74,10 +73,6 @@ HOLDERS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], bytes]]] = {
         lambda b: Image.frombuffer("L", (300, 200), b, "raw", "L", 0, 1),
         Image.Image.tobytes,
     ),
-    "zstandard.BufferWithSegments": (
-        lambda b: zstandard.BufferWithSegments(b, struct.pack("=QQ", 100, N - 200)),
-        lambda segments: bytes(segments[0].tobytes()),
-    ),
     "a user's class": (Raw, Raw.seen),
     "re.Match": (lambda b: re.compile(rb"(?s).*").match(b), lambda m: bytes(m.group())),
 }
@@ -90,6 +85,13 @@ if find_spec("cffi"):  # cffi does not support free-threaded CPython 3.13
     HOLDERS["cffi.from_buffer"] = (
         lambda b: FFI.from_buffer(b, require_writable=True),
         lambda c: bytes(FFI.buffer(c)),
+    )
+if find_spec("zstandard"):  # zstandard does not support CPython 3.15
+    import zstandard
+
+    HOLDERS["zstandard.BufferWithSegments"] = (
+        lambda b: zstandard.BufferWithSegments(b, struct.pack("=QQ", 100, N - 200)),
+        lambda segments: bytes(segments[0].tobytes()),
     )
 
 

@@ -47,8 +47,8 @@ def test_every_object_with_an_index_is_an_integer(n: Any, pool: Pool) -> None:
         (b"1", TypeError, "'bytes' object"),
         (None, TypeError, "'NoneType' object"),
         (np.float64(1), TypeError, "float64"),
-        (Index("x"), TypeError, "__index__ returned non-int"),
-        (Index(1.0), TypeError, "__index__ returned non-int"),
+        (Index("x"), TypeError, r"__index__(\(\) must return an int| returned non-int)"),
+        (Index(1.0), TypeError, r"__index__(\(\) must return an int| returned non-int)"),
         (Index(ZeroDivisionError("mine")), ZeroDivisionError, "mine"),
         (Index(OverflowError("mine")), OverflowError, "mine"),
         (-1, ValueError, "n must be 0 or more, not -1"),
@@ -132,9 +132,10 @@ def test_too_little_address_space_raises_memory_error(pool: str) -> None:
 def test_no_memory_for_a_message_raises_memory_error(pool: str, call: str) -> None:
     """Not even an error message can be allocated then."""
     code = f"""
-        import resource
+        import gc, resource
         from bytepool import Pool
 
+        gc.disable()  # CPython reports on stderr if it has no memory for the collection itself
         pool = {pool}
         held = [None] * 1_000_000
         with open("/proc/self/statm") as statm:

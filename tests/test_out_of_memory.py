@@ -15,7 +15,7 @@ KIB, MIB = 1 << 10, 1 << 20
 def limit():
     with open("/proc/self/statm") as statm:
         now = int(statm.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (now + 64 * MIB, -1))
+    resource.setrlimit(resource.RLIMIT_AS, (now + 64 * MIB, resource.RLIM_INFINITY))
 
 def use_up(take):
     kept, refused = [], 0

@@ -289,8 +289,13 @@ fn frames(py: Python<'_>) -> PyResult<[Option<Frame>; DEPTH]> {
         let Some(frame) = next.filter(|frame| !frame.is_none()) else {
             break;
         };
+        let code = frame.getattr(intern!(py, "f_code"))?;
+        // CPython 3.15.0 does not raise in such a thread: it returns a frame that has no code.
+        if code.is_none() {
+            break;
+        }
         *slot = Some(Frame {
-            code: frame.getattr(intern!(py, "f_code"))?.unbind(),
+            code: code.unbind(),
             last_instruction: frame.getattr(intern!(py, "f_lasti"))?.extract()?,
         });
         next = Some(frame.getattr(intern!(py, "f_back"))?);
