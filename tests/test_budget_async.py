@@ -175,3 +175,12 @@ def test_allocate_async_raises_for_invalid_sizes() -> None:
     for n, error in ((-1, ValueError), (2**64, OverflowError), ("1", TypeError)):
         with pytest.raises(error):
             asyncio.run(allocate(n))
+
+
+def test_allocate_async_without_asyncio_says_so_on_the_first_call() -> None:
+    """A task of trio runs the coroutine in the same way, without an event loop of asyncio."""
+    pool = budget_pool(1)
+    coroutine = pool.allocate_async(1)
+    with pytest.raises(RuntimeError, match="needs a running asyncio event loop"):
+        coroutine.send(None)
+    assert pool.stats().outstanding == 0

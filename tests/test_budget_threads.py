@@ -39,6 +39,18 @@ def test_thread_waits_until_another_thread_releases() -> None:
     assert got[0].size == 2
 
 
+def test_view_waits_as_allocate_does() -> None:
+    pool = budget_pool(1)
+    views = [pool.view(1)]
+    with pytest.raises(PoolExhaustedError):
+        pool.view(1)
+    with pytest.raises(PoolExhaustedError):
+        pool.view(1, timeout=SHORT)
+    thread = start_thread(lambda: wait_for_waiters(pool, 1), views.clear)
+    assert len(pool.view(7, timeout=LONG)) == 7
+    thread.join()
+
+
 @pytest.mark.parametrize("timeout", [None, LONG, math.inf, 1e300])
 def test_timeout_may_be_none_or_infinite(timeout: float | None) -> None:
     pool = budget_pool(1)

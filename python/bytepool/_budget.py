@@ -22,10 +22,18 @@ _Taken = TypeVar("_Taken")
 async def allocate_async(pool: Pool, n: SupportsIndex) -> Allocator:
     """Implement ``Pool.allocate_async``."""
     try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        # The first call raises this, and not the first one that has to wait.
+        raise RuntimeError(
+            "allocate_async() needs a running asyncio event loop; elsewhere (trio, curio), call "
+            "pool.allocate(n, timeout=...) in a worker thread"
+        ) from None
+    try:
         return pool.allocate(n)
     except PoolExhaustedError:
         pass  # the wait is below, where the exception and its traceback are gone
-    return await _wait(pool, n, Waiter.take, asyncio.get_running_loop().create_future())
+    return await _wait(pool, n, Waiter.take, loop.create_future())
 
 
 async def view_async(pool: Pool, n: SupportsIndex, granted: asyncio.Future[None]) -> memoryview:

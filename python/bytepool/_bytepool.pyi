@@ -146,15 +146,15 @@ class Pool:
         cancelled meanwhile leaves the queue, and no bytes are lost.
 
         Raises what ``allocate()`` raises, but PoolExhaustedError only if ``n`` is more than the whole
-        budget.
+        budget. Without a running event loop of asyncio (under trio, for example) it raises RuntimeError.
         """
-    def view(self, n: SupportsIndex) -> memoryview:
+    def view(self, n: SupportsIndex, *, timeout: float | None = 0.0) -> memoryview:
         """Return a writable memoryview of exactly ``n`` pooled bytes, for use in place of ``bytearray(n)``.
 
         There is no handle and nothing to release: the bytes are returned when the view, and everything
         made from it, is gone. Unlike a bytearray, the view may show old bytes, and it has a fixed size.
 
-        Raises what ``allocate()`` raises without a timeout.
+        ``timeout`` and the errors are those of ``allocate()``.
         """
     def stats(self) -> Stats:
         """Return a frozen ``bytepool.Stats`` of what the pool has done so far.

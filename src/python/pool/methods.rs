@@ -113,7 +113,7 @@ impl Pool {
     /// cancelled meanwhile leaves the queue, and no bytes are lost.
     ///
     /// Raises what ``allocate()`` raises, but PoolExhaustedError only if ``n`` is more than the whole
-    /// budget.
+    /// budget. Without a running event loop of asyncio (under trio, for example) it raises RuntimeError.
     fn allocate_async<'py>(
         slf: &Bound<'py, Self>,
         n: &Bound<'py, PyAny>,
@@ -126,10 +126,14 @@ impl Pool {
     /// There is no handle and nothing to release: the bytes are returned when the view, and everything
     /// made from it, is gone. Unlike a bytearray, the view may show old bytes, and it has a fixed size.
     ///
-    /// Raises what ``allocate()`` raises without a timeout.
-    fn view(slf: &Bound<'_, Self>, n: Integer) -> PyResult<Py<PyMemoryView>> {
+    /// ``timeout`` and the errors are those of ``allocate()``.
+    #[pyo3(
+        signature = (n, *, timeout = Timeout::NO_WAIT),
+        text_signature = "($self, n, *, timeout=0.0)"
+    )]
+    fn view(slf: &Bound<'_, Self>, n: Integer, timeout: Timeout) -> PyResult<Py<PyMemoryView>> {
         let n = n.check("n", Limit::Platform)?;
-        let lease = Self::lease(slf, n, Timeout::NO_WAIT, false)?;
+        let lease = Self::lease(slf, n, timeout, false)?;
         let view = Lease::view(&lease)?;
         Lease::hand_out(&lease);
         Ok(view)
