@@ -47,8 +47,8 @@ class Group:
 
     def __init__(self, title: str, unit: str, results: Iterable[Result]) -> None:
         self.title = title
-        self.results = list(results)
-        self.slug = re.sub(r"\W+", "-", title.lower()).strip("-")
+        self.results: list[Result] = list(results)
+        self.slug: str = re.sub(r"\W+", "-", title.lower()).strip("-")
         self._unit = unit  # the contender that the others are compared with
         self._has_memory = any(result.memory_bytes for result in self.results)
 

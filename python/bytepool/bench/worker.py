@@ -38,7 +38,7 @@ class Measured:
             setup, statement, names = case.prepare()
             exec(setup, names)
             self._time = timeit.Timer(statement, globals=names).timeit
-        self.faults = 0.0
+        self.faults: float = 0.0
 
     def __call__(self, loops: int) -> float:
         """Run the statement ``loops`` times, and return the seconds."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from bytepool.streams._reader import LIMIT, StreamReader, copy_error, scratch
 
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 StreamWriter = asyncio.StreamWriter
-_ClientConnected = Callable[[Any, StreamWriter], Awaitable[None] | None]
+_ClientConnected = Callable[[StreamReader, StreamWriter], Awaitable[None] | None]
 
 
 async def open_connection(
@@ -111,7 +111,9 @@ def _pair(
     client_connected_cb: _ClientConnected | None = None,
 ) -> tuple[StreamReader, _BufferedStreamProtocol]:
     reader = StreamReader(limit, loop, pool=pool)
-    return reader, _BufferedStreamProtocol(_StreamProtocol(reader, client_connected_cb, loop))
+    # asyncio calls it with this reader, but declares that it may be any asyncio.StreamReader.
+    callback = cast("Any", client_connected_cb)
+    return reader, _BufferedStreamProtocol(_StreamProtocol(reader, callback, loop))
 
 
 class _StreamProtocol(asyncio.StreamReaderProtocol):
