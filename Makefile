@@ -148,11 +148,11 @@ wheel: build ## build an abi3 wheel for CPython 3.11 and newer in target/wheels
 VERSIONS ?= 3.11 3.12 3.13
 
 .PHONY: test-wheel
-test-wheel: wheel ## run the Python tests with the installed wheel on CPython 3.11, 3.12 and 3.13
+test-wheel: wheel ## run the Python tests on CPython 3.11, 3.12 and 3.13, with the built wheel
 	bash scripts/wheel.sh $(VERSIONS)
 
 .PHONY: test-versions
-test-versions: wheel ## the same on CPython 3.14 and 3.15, which come from Debian testing if there are none
+test-versions: wheel ## run the Python tests on CPython 3.14 and 3.15, from Debian testing if missing
 	bash scripts/wheel.sh 3.14 3.15
 
 .PHONY: build
