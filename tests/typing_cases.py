@@ -46,7 +46,7 @@ def pools(pool: Pool) -> None:
 
 
 def buffers(pool: Pool) -> None:
-    assert_type(pool.view(100), memoryview)
+    assert_type(pool.view(100, timeout=1.0), memoryview)
     assert_type(pool.allocator(), Allocator)
     with pool.allocate(100, timeout=None) as alloc:
         assert_type(alloc, Allocator)

@@ -160,9 +160,10 @@ def _variables(views: list[memoryview]) -> set[str]:
 def _references_to_unshared_copy() -> int:
     """Count the references to a copy of a function's variables that only its frame has.
 
-    Before CPython 3.13, ``frame.f_locals`` of a function is a dict that the frame keeps, and which
-    keeps everything that it refers to. Whoever looks at it has to clear it, unless the function
-    itself has it, from ``locals()``: then it has more references than are counted here.
+    Before CPython 3.13, ``frame.f_locals`` of a function is a dict that the frame keeps, and that
+    keeps the values of the variables alive. After reading it, ``_variables`` clears it. A function
+    that has called ``locals()`` uses the same dict, which must not be cleared then: it has more
+    references than this counts.
     """
     names = sys._getframe().f_locals
     return sys.getrefcount(names)
