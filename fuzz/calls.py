@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import gc
 import pickle
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from fuzz.world import World
 
 T = TypeVar("T")
+LOOP = asyncio.new_event_loop()
 COPIES: list[Callable[[Any], Any]] = [copy.copy, copy.deepcopy, pickle.dumps]
 CALLED = {"__enter__", "__exit__", "__repr__", "__str__", "__hash__", "__eq__", "__sub__"}
 
@@ -122,16 +124,13 @@ def ticket(world: World) -> Any:
 def wait_async(world: World) -> Any:
     """Run the first step of a task that waits for the budget."""
     steps = world.pool().allocate_async(world.make.number())
+    asyncio._set_running_loop(LOOP)  # nothing here runs the loop itself
     try:
         steps.send(None)
     except StopIteration as done:
         return done.value
-    except bytepool.MisuseError:
-        raise
-    except RuntimeError as error:
-        if "no running event loop" not in str(error):
-            raise
     finally:
+        asyncio._set_running_loop(None)
         steps.close()
     return None
 
