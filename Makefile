@@ -5,7 +5,7 @@ BIN := .venv/bin
 # Tools show progress on a terminal, and only warnings and errors in a log.
 QUIET := $(if $(MAKE_TERMOUT),,--quiet)
 # Tests of the core, without the extension, so that linking needs no Python.
-CORE := cargo test --locked --no-default-features
+CORE := cargo test --locked
 # Tests that repeat their steps up to 10^8 times.
 LONG_TESTS := BYTEPOOL_TEST_LONG=1 $(BIN)/pytest -p no:cacheprovider
 # loom replaces every lock and atomic, so it needs a separate build. Without link-time optimisation it builds faster.
@@ -30,7 +30,7 @@ test: build ## run all tests, and short versions of the long checks
 lint: build needs-c++ ## check formatting, and run clippy, ruff, mypy and stubtest
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- --deny warnings
-	cargo clippy --locked --all-targets --no-default-features -- --deny warnings
+	cargo clippy --locked --all-targets --features python -- --deny warnings
 	cargo fmt --check --manifest-path fuzz/Cargo.toml
 	cargo clippy --locked --manifest-path fuzz/Cargo.toml --target-dir target/fuzz -- --deny warnings
 	cargo fmt --check --manifest-path benches/allocators/Cargo.toml
@@ -109,7 +109,7 @@ target/tools/bin/cargo-fuzz: | needs
 
 .PHONY: bench
 bench: needs ## measure the core with criterion
-	cargo bench --locked --no-default-features
+	cargo bench --locked
 
 .PHONY: compare
 compare: build ## measure the core and other crates in turns, and show tables

@@ -31,7 +31,7 @@ def binaries() -> list[Path]:
     build = ["cargo", "bench", "--locked", "--no-run", "--benches", "--message-format=json"]
     others = ["--manifest-path=benches/allocators/Cargo.toml", "--target-dir=target/allocators"]
     artifacts = []
-    for which in (["--no-default-features"], others):
+    for which in ([], others):
         lines = subprocess.run(
             [*build, *which],
             check=True,

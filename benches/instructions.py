@@ -73,7 +73,7 @@ def per_loop(command: list[str], few: int, many: int) -> float:
 def core_binary() -> str:
     lines = subprocess.run(
         [
-            *("cargo", "bench", "--locked", "--no-default-features", "--no-run"),
+            *("cargo", "bench", "--locked", "--no-run"),
             *("--bench", "instructions", "--message-format=json"),
         ],
         check=True,

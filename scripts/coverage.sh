@@ -22,7 +22,7 @@ export CARGO_TARGET_DIR=$PWD/target/coverage
 variables=$(cargo llvm-cov show-env --sh)
 eval "$variables"
 cargo llvm-cov clean --workspace
-cargo test --locked --no-default-features
+cargo test --locked
 
 rm -rf "$site"
 "$bin/maturin" build --locked --quiet --out "$site"

@@ -97,7 +97,7 @@ def describe(error: ElementTree.Element) -> str:
 def rust_binaries() -> list[tuple[str, str]]:
     lines = subprocess.run(
         [
-            *("cargo", "test", "--locked", "--no-default-features", "--no-run"),
+            *("cargo", "test", "--locked", "--no-run"),
             *("--lib", "--tests", "--message-format=json"),
         ],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-//! A buffer on loan. Its `Drop` is the only way home.
+//! A buffer in use. Dropping it is the only way to return it.
 
 use std::fmt;
 use std::hint;
@@ -8,17 +8,32 @@ use std::ptr;
 
 use crate::config::{Config, Zero};
 use crate::error::Error;
-use crate::pool::Pool;
+use crate::stats::ReturnedBy;
 use crate::storage::Storage;
 
-/// What idle memory is filled with, if the pool was told so: a byte that is neither text nor a likely number.
+/// The byte that fills idle memory of a pool with `poison`: neither text nor a likely number.
 const POISON: u8 = 0xDB;
 
-/// Bytes on loan from a [`Pool`]: dereferences to a slice of exactly the length asked
-/// for, and goes home when it is dropped.
+/// What a buffer needs to know of the pool that lent it. Every pointer to a pool implements it.
+pub trait Lender {
+    #[doc(hidden)]
+    fn config(&self) -> &Config;
+
+    /// Whether returned buffers are wiped.
+    #[doc(hidden)]
+    fn wipes(&self) -> bool;
+
+    /// Takes the memory of a dropped buffer back.
+    #[doc(hidden)]
+    fn give_back(&self, storage: Storage, by: ReturnedBy);
+}
+
+/// Bytes on loan from a [`Pool`](crate::Pool). It dereferences to a slice of exactly the requested length, and
+/// returns to the pool when it is dropped.
 ///
-/// Fresh memory is zeroed; reused memory holds old bytes, unless the pool is told to [`Zero`] it. `P` is how it holds its pool: by reference
-/// ([`acquire`](Pool::acquire)) or with a share of it ([`acquire_owned`](Pool::acquire_owned)).
+/// Fresh memory is zeroed. Reused memory holds old bytes, unless the pool's [`Zero`] setting says otherwise.
+/// `L` is the buffer's pointer to its pool: a reference ([`acquire`](crate::Pool::acquire)) or an `Arc`
+/// ([`acquire_owned`](crate::Pool::acquire_owned)).
 ///
 /// ```compile_fail,E0505
 /// let pool = bytepool::Pool::null();
@@ -27,30 +42,57 @@ const POISON: u8 = 0xDB;
 /// drop(buffer);
 /// println!("{bytes:?}"); // use after release does not compile
 /// ```
-pub struct Buffer<P: Deref<Target = Pool>> {
-    /// As long as the size class's capacity. `None` only while this is dropped.
+pub struct Buffer<L: Lender> {
+    /// As long as the capacity of the size class. `None` only while the buffer is being dropped.
     storage: Option<Storage>,
     len: usize,
-    pool: P,
-    dropped: bool,
+    lender: L,
+    by: ReturnedBy,
+    wiped: bool,
 }
 
-impl<P: Deref<Target = Pool>> Buffer<P> {
+/// A buffer that was just lent.
+pub(crate) enum Lent<L: Lender> {
+    Ready(Buffer<L>),
+    /// Reused memory that has to be prepared before its holder sees it.
+    Unprepared(Buffer<L>),
+}
+
+impl<L: Lender> Lent<L> {
+    /// The buffer, prepared if it has to be.
     #[inline]
-    pub(crate) fn new(storage: Storage, len: usize, pool: P) -> Self {
+    pub(crate) fn prepared(self) -> Result<Buffer<L>, Error> {
+        match self {
+            Self::Ready(buffer) => Ok(buffer),
+            Self::Unprepared(buffer) => buffer.prepared(),
+        }
+    }
+}
+
+impl<L: Lender> Buffer<L> {
+    #[inline]
+    pub(crate) fn new(storage: Storage, len: usize, lender: L) -> Self {
         Self {
             storage: Some(storage),
             len,
-            pool,
-            dropped: false,
+            lender,
+            by: ReturnedBy::Release,
+            wiped: false,
         }
     }
 
-    /// Makes reused memory fit for the next user: checks that nobody wrote to it while it was idle, if the
-    /// pool was told to, and zeroes what the user sees of it, if the pool was told to.
+    #[cold]
+    #[inline(never)]
+    fn prepared(mut self) -> Result<Self, Error> {
+        self.prepare()?;
+        Ok(self)
+    }
+
+    /// Prepares reused memory for its next holder, as the pool is configured: checks that it was not
+    /// written to while it was idle, and zeroes the bytes that the holder sees.
     #[cold]
     pub(crate) fn prepare(&mut self) -> Result<(), Error> {
-        let Config { poison, zero, .. } = self.pool.config;
+        let Config { poison, zero, .. } = *self.lender.config();
         if poison && let Some(storage) = &self.storage {
             let written = storage.iter().position(|&byte| byte != POISON);
             if let Some(offset) = written {
@@ -66,67 +108,67 @@ impl<P: Deref<Target = Pool>> Buffer<P> {
         Ok(())
     }
 
-    /// Wipes out what the user saw of it, which nobody sees after that. Nothing else was written to.
+    /// Overwrites the bytes that the holder saw, as the pool is configured. Nobody may use the buffer after
+    /// that.
     #[cold]
     pub(crate) fn wipe(&mut self) {
-        if self.pool.config.poison {
-            // All of it, so that it can be checked from end to end whoever used how much of it.
+        if self.lender.config().poison {
+            // The whole capacity, so that the next check need not know how much was in use.
             if let Some(storage) = &mut self.storage {
                 storage.fill(POISON);
             }
         } else {
             self.fill(0);
         }
-        self.len = 0;
-        // Not even a compiler that sees the memory freed next may leave this out.
+        self.wiped = true;
+        // Keeps the compiler from leaving the write out when it sees that the memory is freed next.
         hint::black_box(&mut self.storage);
     }
 }
 
-/// For the Python lease, which shares the bytes by raw pointer with those who see them.
+/// For the Python lease, which shares the bytes with their views by raw pointer.
 #[cfg(feature = "python")]
-impl<P: Deref<Target = Pool>> Buffer<P> {
-    /// Where the bytes are, as long as this lives, wherever it is moved. As long as others may use
-    /// the pointer, nobody may touch the bytes through this.
+impl<L: Lender> Buffer<L> {
+    /// The address of the bytes. It stays the same as long as the buffer lives, even if the buffer moves.
+    /// Nobody may touch the bytes through the buffer while others use the pointer.
     pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
         let storage = self.storage.as_mut();
         storage.map_or(ptr::null_mut(), Storage::as_mut_ptr)
     }
 
-    /// The bytes that it costs.
+    /// What the buffer costs, in bytes.
     pub(crate) fn capacity(&self) -> usize {
         self.storage.as_ref().map_or(0, Storage::len)
     }
 
-    /// The bytes that were asked for.
+    /// The requested size, in bytes.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// Has this drop counted as one without a release.
-    pub(crate) fn mark_dropped(&mut self) {
-        self.dropped = true;
+    /// Whether dropping the buffer counts as a release.
+    pub(crate) fn set_returned_by(&mut self, by: ReturnedBy) {
+        self.by = by;
     }
 
-    /// Where it came from.
-    pub(crate) fn pool(&self) -> &Pool {
-        &self.pool
+    pub(crate) fn lender(&self) -> &L {
+        &self.lender
     }
 }
 
-impl<P: Deref<Target = Pool>> Drop for Buffer<P> {
+impl<L: Lender> Drop for Buffer<L> {
     #[inline]
     fn drop(&mut self) {
-        if self.pool.wipes() {
+        if self.lender.wipes() && !self.wiped {
             self.wipe();
         }
         if let Some(storage) = self.storage.take() {
-            self.pool.give_back(storage, self.dropped);
+            self.lender.give_back(storage, self.by);
         }
     }
 }
 
-impl<P: Deref<Target = Pool>> Deref for Buffer<P> {
+impl<L: Lender> Deref for Buffer<L> {
     type Target = [u8];
 
     #[inline]
@@ -136,7 +178,7 @@ impl<P: Deref<Target = Pool>> Deref for Buffer<P> {
     }
 }
 
-impl<P: Deref<Target = Pool>> DerefMut for Buffer<P> {
+impl<L: Lender> DerefMut for Buffer<L> {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
         let storage = self.storage.as_deref_mut().unwrap_or_default();
@@ -144,76 +186,23 @@ impl<P: Deref<Target = Pool>> DerefMut for Buffer<P> {
     }
 }
 
-impl<P: Deref<Target = Pool>> AsRef<[u8]> for Buffer<P> {
+impl<L: Lender> AsRef<[u8]> for Buffer<L> {
     fn as_ref(&self) -> &[u8] {
         self
     }
 }
 
-impl<P: Deref<Target = Pool>> AsMut<[u8]> for Buffer<P> {
+impl<L: Lender> AsMut<[u8]> for Buffer<L> {
     fn as_mut(&mut self) -> &mut [u8] {
         self
     }
 }
 
-impl<P: Deref<Target = Pool>> fmt::Debug for Buffer<P> {
-    /// Without the contents, which may be large or secret.
+impl<L: Lender> fmt::Debug for Buffer<L> {
+    /// Shows no contents: they may be large or secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Buffer")
             .field("len", &self.len)
             .finish_non_exhaustive()
-    }
-}
-
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use std::cell::RefCell;
-    use std::sync::Arc;
-    use std::thread;
-
-    use super::Buffer;
-    use crate::config::Config;
-    use crate::pool::Pool;
-
-    /// Takes another buffer while the thread's locals are being torn down.
-    struct Last(Arc<Pool>, Option<Buffer<Arc<Pool>>>);
-
-    impl Drop for Last {
-        fn drop(&mut self) {
-            drop(self.1.take());
-            drop(self.0.acquire(100).unwrap());
-        }
-    }
-
-    thread_local! {
-        static LAST: RefCell<Option<Last>> = const { RefCell::new(None) };
-    }
-
-    #[test]
-    fn buffers_go_home_while_a_threads_locals_are_torn_down() {
-        let pool = Arc::new(Pool::new(Config::default()).unwrap());
-        let theirs = Arc::clone(&pool);
-        let work = thread::spawn(move || {
-            let buffer = Pool::acquire_owned(&theirs, 5000).unwrap();
-            LAST.set(Some(Last(theirs, Some(buffer))));
-        });
-        work.join().unwrap();
-        let stats = pool.stats();
-        assert_eq!((stats.outstanding, stats.buckets.len()), (0, 2));
-        assert!(stats.buckets.iter().all(|bucket| bucket.depth == 1));
-    }
-
-    #[test]
-    fn a_thread_that_panics_gives_its_buffers_back_and_harms_no_other() {
-        let pool = Arc::new(Pool::new(Config::default()).unwrap());
-        let theirs = Arc::clone(&pool);
-        let work = thread::spawn(move || {
-            let _buffer = theirs.acquire(5000).unwrap();
-            panic!("on purpose");
-        });
-        work.join().unwrap_err();
-        assert_eq!(pool.stats().outstanding, 0);
-        drop(pool.acquire(5000).unwrap());
-        assert_eq!(pool.stats().buckets[0].hits, 1);
     }
 }

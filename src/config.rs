@@ -1,54 +1,52 @@
-//! How a pool is laid out, and what of it makes no sense.
+//! The configuration of a pool, and which configurations are refused.
 
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::size_class::SizeClasses;
 
-/// A `max_size` of this many bytes is a mistake, not a wish.
+/// A `max_size` of this many bytes or more is taken for a mistake.
 const MAX_SIZE_LIMIT: u64 = 1 << 40;
 
-/// How a [`Pool`](crate::Pool) is laid out.
+/// The configuration of a [`Pool`](crate::Pool).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// The smallest size class in bytes, rounded up to a power of two. Smaller requests get one of these.
+    /// The smallest size class in bytes, rounded up to a power of two. Smaller requests get one of its buffers.
     pub min_size: usize,
     /// The largest size that is pooled, in bytes. Larger requests are served and never kept.
     pub max_size: usize,
     /// How many idle buffers a size class keeps; 0 keeps none.
     pub max_buffers: usize,
-    /// How many size classes a doubling has: 1, which is powers of two, 2 or 4. Finer ones waste less of
-    /// each buffer, and less often find an idle one of their own.
+    /// How many size classes there are per doubling: 1 (powers of two), 2 or 4. More classes waste less of
+    /// each buffer, and hit less often.
     pub steps: usize,
     /// How many idle bytes the whole pool keeps. `None`: 64 MiB, or four times `max_size` if that is more.
     pub max_idle_bytes: Option<usize>,
-    /// The budget: how many bytes may be out and idle together, transient ones included. `None`: any number.
+    /// The budget: how many bytes may be in use and idle together, transient ones included. `None`: no limit.
     pub max_bytes: Option<usize>,
-    /// How long memory may lie idle without being needed until [`Pool::decay`](crate::Pool::decay) frees
-    /// it. `None`: for ever.
+    /// After how much time without use [`Pool::decay`](crate::Pool::decay) frees idle memory. `None`: never.
     pub idle_timeout: Option<Duration>,
-    /// What the next holder of a buffer can see of the last one's bytes.
+    /// When reused memory is zeroed.
     pub zero: Zero,
-    /// For debugging: memory that comes home is filled with the byte 0xDB, and when it is handed out again
-    /// and somebody wrote to it meanwhile, that is an error.
+    /// For debugging: returned memory is filled with the byte 0xDB. If it was written to while it was idle,
+    /// the next request for it is an error.
     pub poison: bool,
 }
 
 /// When reused memory is zeroed. Fresh memory always is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Zero {
-    /// Not at all: the next holder sees old bytes.
+    /// Never: the next holder sees old bytes.
     #[default]
     Never,
-    /// When it comes home, so that no old bytes lie idle.
+    /// When the buffer is returned, so that idle memory holds no old bytes.
     Release,
-    /// When it is handed out, as many bytes as were asked for.
+    /// When the buffer is handed out, as many bytes as were requested.
     Allocate,
 }
 
 impl Config {
-    /// What [`Config::default`] returns: a page to 16 MiB, 16 buffers a class, 64 MiB idle, for half a
-    /// minute if they are not needed.
+    /// The value of [`Config::default`]: size classes from 4 KiB to 16 MiB, 16 idle buffers each, 64 MiB
+    /// idle in all, freed after 30 seconds without use.
     pub const DEFAULT: Self = Self {
         min_size: 4 << 10,
         max_size: 16 << 20,
@@ -61,7 +59,7 @@ impl Config {
         poison: false,
     };
 
-    /// What a null pool reports: everything is above its `max_size`.
+    /// The configuration of a null pool: every request is above its `max_size`.
     pub(crate) const NULL: Self = Self {
         min_size: 0,
         max_size: 0,
@@ -93,11 +91,7 @@ impl Config {
         Ok(())
     }
 
-    pub(crate) fn classes(&self) -> SizeClasses {
-        SizeClasses::new(self.min_size, self.max_size, self.steps)
-    }
-
-    /// Whether it is a null pool's, whatever its budget.
+    /// Whether this is a null pool's configuration, with any budget.
     #[cfg(feature = "python")]
     pub(crate) fn is_null(&self) -> bool {
         Self {
@@ -106,11 +100,21 @@ impl Config {
         } == Self::NULL
     }
 
-    /// How many idle bytes the whole pool keeps.
+    /// How many idle bytes the whole pool keeps: `max_idle_bytes`, or its default.
     #[must_use]
-    pub fn idle_bytes_kept(&self) -> usize {
+    pub fn idle_limit(&self) -> usize {
         self.max_idle_bytes
             .unwrap_or_else(|| self.max_size.saturating_mul(4).max(64 << 20))
+    }
+
+    /// Whether a reused buffer has to be prepared for its next holder.
+    pub(crate) fn prepares(&self) -> bool {
+        self.poison || self.zero == Zero::Allocate
+    }
+
+    /// Whether a returned buffer has to be wiped.
+    pub(crate) fn wipes(&self) -> bool {
+        self.poison || self.zero == Zero::Release
     }
 }
 
@@ -123,17 +127,19 @@ impl Default for Config {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
-    use crate::pool::Pool;
 
     #[test]
-    fn configurations_that_make_no_sense_are_refused() {
-        let config = |min_size, max_size| Config {
-            min_size,
-            max_size,
-            ..Config::DEFAULT
+    fn inconsistent_sizes_are_refused() {
+        let check = |min_size, max_size| {
+            Config {
+                min_size,
+                max_size,
+                ..Config::DEFAULT
+            }
+            .check()
         };
         assert_eq!(
-            Pool::new(config(65, 64)).unwrap_err(),
+            check(65, 64).unwrap_err(),
             Error::MinSizeAboveMaxSize {
                 min_size: 65,
                 max_size: 64
@@ -141,26 +147,21 @@ mod tests {
         );
         let (max_size, limit) = (1 << 40, MAX_SIZE_LIMIT);
         assert_eq!(
-            Pool::new(config(1, 1 << 40)).unwrap_err(),
+            check(1, 1 << 40).unwrap_err(),
             Error::MaxSizeTooLarge { max_size, limit }
         );
-        assert!(Pool::new(config(1, (1 << 40) - 1)).is_ok());
-        assert!(Pool::new(config(64, 64)).is_ok());
-        assert!(
-            Pool::new(Config {
-                max_buffers: usize::MAX,
-                ..Config::DEFAULT
-            })
-            .is_err()
-        );
+        assert!(check(1, (1 << 40) - 1).is_ok());
+        assert!(check(64, 64).is_ok());
     }
 
     #[test]
-    fn the_defaults_are_a_page_to_sixteen_mebibytes() {
-        let config = Pool::new(Config::default()).unwrap().config();
-        assert_eq!(
-            (config.min_size, config.max_size, config.max_buffers),
-            (4096, 16_777_216, 16)
-        );
+    fn the_default_pools_4_kib_to_16_mib() {
+        let Config {
+            min_size,
+            max_size,
+            max_buffers,
+            ..
+        } = Config::default();
+        assert_eq!((min_size, max_size, max_buffers), (4096, 16_777_216, 16));
     }
 }

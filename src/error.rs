@@ -1,85 +1,84 @@
-//! What can go wrong, with the numbers.
+//! Everything that can go wrong, with the numbers.
 
-/// Why a pool could not be made or a request not be served. The pool is unchanged and usable after
-/// each.
+/// Why a pool was not made or a request was not served. The pool is unchanged and usable after each.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The configured smallest size is above the largest.
+    /// The smallest configured size is above the largest.
     #[error("min_size ({min_size} bytes) is above max_size ({max_size} bytes)")]
     MinSizeAboveMaxSize {
-        /// What was given, in bytes.
+        /// The configured `min_size`, in bytes.
         min_size: usize,
-        /// What was given, in bytes.
+        /// The configured `max_size`, in bytes.
         max_size: usize,
     },
-    /// The configured largest size is out of all proportion.
+    /// The largest configured size is too large to be meant.
     #[error("max_size ({max_size} bytes) must be below {limit} bytes (2^40)")]
     MaxSizeTooLarge {
-        /// What was given, in bytes.
+        /// The configured `max_size`, in bytes.
         max_size: usize,
         /// The first size that is refused, in bytes.
         limit: u64,
     },
-    /// The configured number of size classes a doubling is none that can be had.
-    #[error("steps must be 1, 2 or 4 size classes a doubling, not {steps}")]
+    /// The configured number of size classes per doubling is not supported.
+    #[error("steps must be 1, 2 or 4 size classes per doubling, not {steps}")]
     Steps {
-        /// What was given.
+        /// The configured `steps`.
         steps: usize,
     },
     /// No buffer can have this many bytes on this platform.
     #[error("{requested} bytes are more than one buffer can have on this platform ({limit} bytes)")]
     TooLarge {
-        /// What was asked, in bytes.
+        /// The requested size, in bytes.
         requested: usize,
-        /// The most that can be asked, in bytes.
+        /// The largest size that can be requested, in bytes.
         limit: usize,
     },
-    /// The system did not give the memory.
-    #[error("cannot allocate {requested} bytes")]
+    /// The system has no memory left.
+    #[error("cannot allocate {requested} bytes: the system has no memory left")]
     OutOfMemory {
-        /// What was asked of the system, in bytes.
+        /// The size requested from the system, in bytes.
         requested: usize,
     },
-    /// The budget is used up, or others wait for it already.
+    /// The budget is used up, or other requests wait for it already.
     #[error(
-        "a buffer of {requested} bytes does not fit in the budget now: {used} of {max_bytes} bytes (max_bytes) \
-         are taken, and {waiting} requests wait"
+        "a buffer of {requested} bytes does not fit: {used} of {max_bytes} bytes (max_bytes) are taken, \
+         {waiters} waiters"
     )]
     Exhausted {
-        /// What the buffer takes, in bytes.
+        /// What the buffer costs, in bytes.
         requested: usize,
-        /// What is taken, in bytes.
+        /// How much of the budget is taken, in bytes.
         used: usize,
         /// The budget, in bytes.
         max_bytes: usize,
-        /// How many requests wait.
-        waiting: usize,
+        /// How many requests wait for the budget.
+        waiters: usize,
     },
-    /// The budget can never hold this.
+    /// The buffer is larger than the whole budget, so waiting does not help.
     #[error(
-        "a buffer of {requested} bytes is more than the whole budget of {max_bytes} bytes (max_bytes)"
+        "a buffer of {requested} bytes never fits: the whole budget is {max_bytes} bytes (max_bytes)"
     )]
     AboveBudget {
-        /// What the buffer takes, in bytes.
+        /// What the buffer costs, in bytes.
         requested: usize,
         /// The budget, in bytes.
         max_bytes: usize,
     },
-    /// Somebody wrote to memory while it was idle.
+    /// Idle memory was written to.
     #[error(
-        "a buffer of {size} bytes was written to at offset {offset} after it had come home: somebody kept its address"
+        "an idle buffer of {size} bytes was written to at offset {offset}: its address was kept after its return"
     )]
     Overwritten {
         /// The capacity of the buffer, in bytes.
         size: usize,
-        /// Where the first change is, in bytes.
+        /// The offset of the first changed byte.
         offset: usize,
     },
     /// The pool is closed.
-    #[error("the pool is closed: it lends no more bytes ({requested} were asked for)")]
+    #[error("the pool is closed: {requested} bytes were requested")]
     Closed {
-        /// What was asked, in bytes.
+        /// The requested size, in bytes.
         requested: usize,
     },
 }

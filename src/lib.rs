@@ -7,50 +7,46 @@
 //! let mut message = pool.acquire(100_000)?;
 //! message.fill(7);
 //! assert_eq!(message.len(), 100_000);
-//! drop(message); // goes home, and the next request of this size class finds it warm
+//! drop(message); // returned to the pool: the next request of this size class reuses it
 //! assert_eq!(pool.acquire(80_000)?[0], 7);
 //! # Ok::<(), bytepool::Error>(())
 //! ```
 //!
-//! [`Pool::null`] is a pool that pools nothing, to be swapped in when a memory bug is suspected.
-//! The Python package of the same name is built from this crate with the feature `python`, which
-//! adds `src/python/` and nothing else.
+//! [`Pool::null`] pools nothing: swap it in when you suspect a memory bug. The Python package of the same name is
+//! built from this crate with the feature `python`, which adds `src/python/` and nothing else.
 //!
 //! # Map
 //!
 //! ```text
-//! acquire(n)                                 Buffer dropped
-//!    |                                          |
-//! pool.rs    which bucket? (size_class.rs)   buffer.rs   Drop is the only way home
-//!    |                                          |
-//! bucket.rs  lock this thread's shelf        pool.rs     give back
-//!    |                                          |
-//! shelf.rs   pop                             bucket.rs   lock this thread's shelf
-//!    |                                          |
-//! bucket.rs  empty? look through the         shelf.rs    push
-//!    |       others, in the end lock all        |
-//! budget.rs  nothing? may there be more?     bucket.rs   no room? lock all, make room,
-//!    |                                          |        ask budget.rs for more
-//! storage.rs allocate, unlocked              idle.rs     none? others make some, or it is freed
+//! acquire(n)                                     Buffer dropped
+//!   pool/acquire.rs    which bucket?               buffer.rs          the only way to return a buffer
+//!   size_class.rs      n -> bucket                 pool/give_back.rs  which bucket?
+//!   bucket/mod.rs      lock this thread's shard    bucket/mod.rs      lock this thread's shard
+//!   bucket/shard.rs    pop                         bucket/shard.rs    push
+//!
+//!   no idle buffer in the shard:                   no quota left in the shard:
+//!   bucket/locked.rs   lock all shards, pop        bucket/locked.rs   lock all shards, rebalance
+//!   budget/pool.rs     reserve bytes               budget/mod.rs      grant quota, or hand to a waiter
+//!   storage.rs         allocate, unlocked          evict.rs           evict others, or free this one
 //! ```
 //!
-//! `queue.rs` is for who waits until the budget has something again, `idle.rs` for all that frees idle
-//! memory: a trim, a decay, a close, or want of room.
+//! `budget/waiter.rs` is a request that waits for the budget, `evict.rs` the eviction policy, and `decay.rs`
+//! frees memory that was not used for a while.
 //!
 //! # Lock rules
 //!
-//! - Under a bucket's locks: pop, push or move a few boxes and count. The vectors behind it never grow
-//!   beyond what was reserved when the pool was made. No allocation, no free, no callback, no Python
-//!   call. What has to be freed is handed out, a batch on the stack, and dropped after the locks.
-//! - One lock at a time, a shelf's, and others' of the same bucket only tried; or all of one bucket:
-//!   first its class's, then the shelves' in order. Never locks of two buckets.
-//! - The budget's lock is the innermost but for that of a turn in its queue: it may be taken under a
-//!   bucket's, and nothing else is taken under it. Only there a list grows, by who lines up. Whoever
-//!   is woken is woken without any lock.
-//! - No lock at all is held across a call into Python: creating or freeing an object there can run
-//!   arbitrary code, which may come back into the pool.
-//! - The mutex (`sync.rs`) has no poison, and all that we keep in a thread local is a number without
-//!   a destructor, so a thread that panics or exits while it owns buffers is an ordinary case.
+//! - Under a bucket's locks: pop, push or move a few items, and count. The vectors never grow beyond the space
+//!   that was reserved when the pool was made. No allocation, no free, no callback, no call into Python.
+//!   Items to be freed leave in a batch on the stack, and are dropped after the locks are released.
+//! - A thread holds one shard's lock and only tries others of the same bucket, or it holds all locks of one
+//!   bucket: first that of the totals, then the shards' in order. Never locks of two buckets.
+//! - The budget's lock may be taken under a bucket's locks. Under it only a waiter's lock is taken, and nothing
+//!   under that. The queue of waiters is the only list that grows under a lock. Waiters are woken without any
+//!   lock held.
+//! - No lock is held across a call into Python: creating or freeing an object there can run any code, and this
+//!   code may use the pool.
+//! - The mutex (`sync.rs`) has no poison, and the only thread local is a number without a destructor. So a
+//!   thread may panic or exit while it owns buffers.
 #![cfg_attr(
     not(test),
     deny(
@@ -66,8 +62,10 @@ mod bucket;
 mod budget;
 mod buffer;
 mod config;
+mod decay;
 mod error;
 mod evict;
+mod interval;
 mod pool;
 #[cfg(feature = "python")]
 mod python;

@@ -1,26 +1,26 @@
-//! Pure arithmetic: bytes asked -> class -> capacity. Nothing here allocates or locks.
+//! Size classes as pure arithmetic: requested bytes -> class index -> capacity.
 
 use std::iter;
 
-/// Powers of two from `min_size` (rounded up) to `max_size`, or finer: each doubling is divided into
-/// `steps` equal ones. The last class holds exactly `max_size`.
+/// Powers of two from `min_size` (rounded up) to `max_size`, each doubling divided into `steps` equal
+/// steps. The last class holds exactly `max_size`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SizeClasses {
     /// The first class's capacity.
     smallest: usize,
     max_size: usize,
-    /// log2 of how many classes a doubling has.
+    /// log2 of the number of classes per doubling.
     steps: u32,
-    /// What is added to an index, so that the first class has 0. It wraps around.
+    /// Added to a class's number so that the first class has index 0. The addition wraps around.
     base: usize,
 }
 
 impl SizeClasses {
-    /// The caller has checked that `min_size <= max_size < 2^40`, and that `steps`, how many classes a
-    /// doubling has, is a small power of two. No classes where `max_size` is 0.
+    /// The caller has checked that `min_size <= max_size < 2^40`, and that `steps` (classes per doubling)
+    /// is a small power of two. There are no classes if `max_size` is 0.
     pub(crate) fn new(min_size: usize, max_size: usize, steps: usize) -> Self {
         let steps = ceil_log2(steps);
-        // A doubling of fewer bytes than steps cannot be divided.
+        // A doubling that spans fewer bytes than steps cannot be divided.
         let first = ceil_log2(min_size).max(steps);
         let before = (first as usize).wrapping_add(1).wrapping_shl(steps);
         Self {
@@ -31,8 +31,8 @@ impl SizeClasses {
         }
     }
 
-    /// The index of the class that serves `n` bytes; `None` for a transient request. (Without classes,
-    /// 0 bytes have an index as well, and there is nothing at it.)
+    /// The index of the class that serves `n` bytes; `None` for a transient request. Without classes, `n`
+    /// of 0 has the index 0 as well, so callers still have to look the index up.
     #[inline]
     pub(crate) fn class_of(&self, n: usize) -> Option<usize> {
         if n > self.max_size {
@@ -41,7 +41,7 @@ impl SizeClasses {
         if n <= self.smallest {
             return Some(0);
         }
-        // The class's number is what the first bits of n - 1 say: which doubling, and which step of it.
+        // The leading bits of n - 1 are the class's number: which doubling, and which step of it.
         let last = n.wrapping_sub(1);
         let doubling = floor_log2(last);
         let step = last.wrapping_shr(doubling.wrapping_sub(self.steps));
@@ -66,7 +66,7 @@ impl SizeClasses {
     }
 }
 
-/// The largest `k` with `2^k <= n`, which is not 0.
+/// The largest `k` with `2^k <= n`, for `n` above 0.
 #[inline]
 fn floor_log2(n: usize) -> u32 {
     (usize::BITS - 1).wrapping_sub(n.leading_zeros())
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn a_doubling_is_divided_into_equal_steps() {
+    fn each_doubling_is_divided_into_equal_steps() {
         let capacities =
             |steps| -> Vec<_> { SizeClasses::new(60, 300, steps).capacities().collect() };
         assert_eq!(capacities(1), [64, 128, 256, 300]);
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn without_classes_everything_is_transient() {
+    fn without_classes_every_request_is_transient() {
         let none = SizeClasses::new(0, 0, 1);
         assert_eq!(none.capacities().count(), 0);
         assert_eq!(none.class_of(1), None);

@@ -1,4 +1,4 @@
-//! What a pool has done: live counters, and the frozen snapshot users get.
+//! The counters of a pool, and the snapshot of them that users get.
 
 use crate::sync::{AtomicU64, Ordering};
 
@@ -6,36 +6,36 @@ use crate::sync::{AtomicU64, Ordering};
 ///
 /// Every counter is exact, and each bucket is read under its locks. Buckets are read one after the
 /// other, so a snapshot taken while other threads use the pool can fall between two of their calls.
-/// Sizes count what the memory costs: the capacity of the size class, not the bytes asked for.
+/// Sizes in bytes are what the memory costs: the capacity of the size class, not the requested size.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Stats {
-    /// The size classes with any activity, smallest first.
+    /// The size classes that were used, smallest first.
     pub buckets: Vec<BucketStats>,
-    /// Buffers that are out now, transient ones included.
+    /// Buffers in use now, transient ones included.
     pub outstanding: u64,
-    /// Bytes that are out now.
+    /// Bytes in use now.
     pub outstanding_bytes: u64,
-    /// No more buffers than these were ever out at once: the size classes' exact peaks, added up.
+    /// The sum of the size classes' exact peaks: never more buffers than this were in use together.
     pub peak_outstanding: u64,
-    /// No more bytes than these were ever out at once: the size classes' exact peaks, added up.
+    /// The sum of the size classes' exact peaks in bytes: never more than this were in use together.
     pub peak_outstanding_bytes: u64,
-    /// Bytes waiting in the buckets.
+    /// Idle bytes.
     pub idle_bytes: u64,
-    /// No more bytes than these ever waited at once: the size classes' `peak_depth`, added up.
+    /// The sum of the size classes' `peak_depth` in bytes: never more than this were idle together.
     pub peak_idle_bytes: u64,
-    /// Requests served without pooling, being above `max_size` or made of the null pool.
+    /// Requests served without pooling: above `max_size`, or from a null pool.
     pub transient: u64,
-    /// Bytes of such that are out now.
+    /// Bytes of transient requests in use now.
     pub transient_bytes: u64,
     /// Requests that had to wait for the budget.
     pub waits: u64,
-    /// Buffers that went home without a `release()`. Python handles only: 0 in Rust, where dropping
-    /// a [`Buffer`](crate::Buffer) is how it is released.
+    /// Buffers that were returned without a `release()`. Python handles only: 0 in Rust, where dropping
+    /// a [`Buffer`](crate::Buffer) releases it.
     pub dropped: u64,
-    /// Releases that had to wait because somebody still held a view. Python handles only.
+    /// Releases that were deferred because a view still existed. Python handles only.
     pub deferred: u64,
-    /// Bytes that are still out because of that.
+    /// Bytes still in use after a deferred release.
     pub deferred_bytes: u64,
 }
 
@@ -43,34 +43,34 @@ pub struct Stats {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BucketStats {
-    /// The capacity of its buffers in bytes.
+    /// The capacity of each buffer, in bytes.
     pub size: usize,
     /// Requests served with a pooled buffer.
     pub hits: u64,
     /// Requests for which a buffer had to be allocated.
     pub misses: u64,
-    /// Buffers that came home, discarded ones included.
+    /// Buffers that were returned, discarded ones included.
     pub returned: u64,
-    /// Buffers that came home to a full bucket and were freed.
+    /// Returned buffers that were freed because the bucket was full.
     pub discarded: u64,
-    /// Buffers that were freed because the whole pool may keep or hold no more bytes.
+    /// Buffers that were freed because the pool reached `max_idle_bytes` or `max_bytes`.
     pub capped: u64,
     /// Idle buffers that [`Pool::trim`](crate::Pool::trim) freed.
     pub trimmed: u64,
     /// Idle buffers that [`Pool::decay`](crate::Pool::decay) freed.
     pub decayed: u64,
-    /// Buffers that were idle when the pool was closed, or came home after that, and were freed.
+    /// Buffers that were idle when the pool was closed, or returned after that, and were freed.
     pub closed: u64,
-    /// Buffers waiting in the bucket.
+    /// Idle buffers.
     pub depth: usize,
-    /// No more than these ever waited at once: as many as were ever out, or as may be kept.
+    /// An upper bound of the idle buffers so far: the peak in use, or the most that may be kept.
     pub peak_depth: usize,
-    /// The most of its buffers that were ever out at once.
+    /// The most buffers that were in use together.
     pub peak_outstanding: u64,
 }
 
 impl Stats {
-    /// Adds a bucket to the totals, and to the list if it has seen anything.
+    /// Adds a bucket to the totals, and to the list if it was used.
     pub(crate) fn add(&mut self, bucket: BucketStats, dropped: u64) {
         let size = bucket.size as u64;
         let add = |total: &mut u64, n: u64| *total = total.saturating_add(n);
@@ -93,11 +93,20 @@ impl Stats {
             size.saturating_mul(bucket.peak_depth as u64),
         );
         add(&mut self.dropped, dropped);
-        // The first request of a bucket is a miss, and nothing happens to it before.
+        // The first event in a bucket is always a miss.
         if bucket.misses > 0 {
             self.buckets.push(bucket);
         }
     }
+}
+
+/// How a buffer was returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReturnedBy {
+    /// By its holder.
+    Release,
+    /// Its handle was dropped without a release.
+    Drop,
 }
 
 /// Why a pooled buffer was freed.
@@ -115,7 +124,7 @@ impl Reason {
 }
 
 impl BucketStats {
-    /// Buffers that were freed, for whatever reason.
+    /// Buffers that were freed, for any reason.
     #[must_use]
     pub fn freed(&self) -> u64 {
         let Self {
@@ -130,7 +139,7 @@ impl BucketStats {
         freed.into_iter().fold(0, |sum, n| sum.saturating_add(*n))
     }
 
-    /// Buffers that are out now: `hits + misses - returned`.
+    /// Buffers in use now: `hits + misses - returned`.
     #[must_use]
     pub fn outstanding(&self) -> u64 {
         self.hits
@@ -139,7 +148,7 @@ impl BucketStats {
     }
 }
 
-/// What is counted of transient buffers, which belong to no bucket.
+/// Counters of transient buffers, which belong to no bucket.
 #[derive(Debug, Default)]
 pub(crate) struct Transient {
     pub(crate) served: Counter,
@@ -162,8 +171,7 @@ impl Counter {
     }
 }
 
-/// A number that rises and falls, and its exact peak: each value it takes on is the result of one
-/// `fetch_add`, whose caller sees to it that the peak is no lower.
+/// A number that rises and falls, with its exact peak: whoever raises the number raises the peak as well.
 #[derive(Debug, Default)]
 pub(crate) struct Gauge {
     now: AtomicU64,
@@ -185,7 +193,7 @@ impl Gauge {
     /// The value now, and the peak.
     pub(crate) fn get(&self) -> (u64, u64) {
         let now = self.now.load(Ordering::Relaxed);
-        // An `add` under way may have raised the value and not yet the peak.
+        // A concurrent `add` may have raised the value and not yet the peak.
         (now, self.peak.load(Ordering::Relaxed).max(now))
     }
 }

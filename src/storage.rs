@@ -1,4 +1,4 @@
-//! The memory of one buffer: where it comes from, and where it goes.
+//! The memory of one buffer: allocated by the allocator or mapped, and freed on drop.
 
 use std::ops::{Deref, DerefMut};
 
@@ -6,18 +6,18 @@ use memmap2::MmapMut;
 
 use crate::error::Error;
 
-/// From so many bytes on, pooled memory is a mapping of its own, which goes back to the system when it
-/// is freed. What is smaller comes from the allocator, which may keep it, and pays no system calls.
+/// Pooled memory of this many bytes and more is a mapping of its own, which is unmapped when it is freed.
+/// Smaller memory comes from the allocator: freed memory may stay in the process, but costs no system call.
 const MAPPED: usize = 64 << 10;
 
-/// A huge page. The first use of memory is several times as fast where it can have them whole.
+/// The size of a huge page. Memory that can have whole huge pages is several times faster on first use.
 const HUGE_PAGE: usize = 2 << 20;
 
-/// Bytes on their own. They stay where they are as long as this lives, and are freed with it.
+/// Owned bytes. Their address stays the same when the `Storage` moves.
 ///
-/// One pointer, for it is moved about a lot: into a shelf, out of it, into a lease.
+/// It is one pointer in size because it moves often: into a shard, out of it, into a lease.
 #[derive(Debug)]
-pub(crate) struct Storage(Box<[Block; 1]>);
+pub struct Storage(Box<[Block; 1]>);
 
 #[derive(Debug)]
 struct Block {
@@ -25,8 +25,8 @@ struct Block {
     memory: Memory,
 }
 
-/// A `Vec` and not a boxed slice, because what points to the bytes stays valid while this is moved:
-/// moving a `Vec` does not touch what it owns, and moving a `Box` claims to own it alone.
+/// A `Vec` and not a boxed slice: moving a `Box` asserts unique access to its bytes, which would invalidate
+/// the pointers that views hold. Moving a `Vec` does not.
 #[derive(Debug)]
 enum Memory {
     Heap(Vec<u8>),
@@ -34,19 +34,19 @@ enum Memory {
 }
 
 impl Storage {
-    /// Memory that can be given back to the system. Zeroed. `used`: how much of it is wanted now.
+    /// Zeroed memory for a pooled buffer of `size` bytes, of which `used` are requested now.
     pub(crate) fn new(size: usize, used: usize) -> Result<Self, Error> {
         if size < MAPPED {
-            return Self::plain(size);
+            return Self::heap(size);
         }
         let Ok(mapping) = MmapMut::map_anon(size) else {
-            // There may be memory and only no mapping: a process has 65,530 of them.
-            return Self::plain(size);
+            // A process may have 65,530 mappings. Past that there is no mapping, but there may be memory.
+            return Self::heap(size);
         };
         #[cfg(target_os = "linux")]
         {
-            // Only those that are filled for the most part: a few bytes of one cost all of it. If there
-            // are none to be had, it works as well.
+            // Only for huge pages that the request fills for the most part: one byte costs the whole page.
+            // If the system has none, normal pages work as well.
             let filled = used.saturating_add(HUGE_PAGE / 4) / HUGE_PAGE;
             let huge = filled.min(size / HUGE_PAGE).saturating_mul(HUGE_PAGE);
             if huge > 0 {
@@ -56,15 +56,14 @@ impl Storage {
         Self::with(size, Memory::Mapped(mapping))
     }
 
-    /// Memory of the allocator's. Zeroed by the system where it can be (large blocks are fresh pages),
-    /// and an error where `vec!` would abort the process.
-    pub(crate) fn plain(size: usize) -> Result<Self, Error> {
+    /// Zeroed memory from the allocator. Where `vec!` would abort the process, this is an error.
+    pub(crate) fn heap(size: usize) -> Result<Self, Error> {
         let memory = bytemuck::allocation::try_zeroed_vec(size);
         let memory = memory.map_err(|()| Error::OutOfMemory { requested: size })?;
         Self::with(size, Memory::Heap(memory))
     }
 
-    /// `Box::new`, but an error where that would abort the process.
+    /// Where `Box::new` would abort the process, this is an error.
     fn with(len: usize, memory: Memory) -> Result<Self, Error> {
         let out_of_memory = Error::OutOfMemory {
             requested: size_of::<Block>(),
@@ -88,7 +87,7 @@ impl Storage {
         &mut block.memory
     }
 
-    /// Where the bytes are.
+    /// The address of the bytes.
     #[cfg(feature = "python")]
     pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
         match self.memory() {
@@ -130,26 +129,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn large_memory_has_a_mapping_of_its_own_and_all_is_zeroed() {
+    fn large_storage_is_mapped_and_all_storage_is_zeroed() {
         for size in [0, 1, MAPPED - 1, MAPPED, HUGE_PAGE + 1, 3 * HUGE_PAGE] {
             for used in [size, size / 2, 0] {
                 let storage = Storage::new(size, used).unwrap();
                 assert!(storage.iter().all(|&byte| byte == 0));
             }
             let new = Storage::new(size, size).unwrap();
-            for mut storage in [new, Storage::plain(size).unwrap()] {
+            for mut storage in [new, Storage::heap(size).unwrap()] {
                 assert_eq!(storage.len(), size);
                 assert!(storage.iter().all(|&byte| byte == 0));
                 storage.fill(1);
             }
             let mapped = |storage: Storage| matches!(storage.block().memory, Memory::Mapped(_));
             assert_eq!(mapped(Storage::new(size, 0).unwrap()), size >= MAPPED);
-            assert!(!mapped(Storage::plain(size).unwrap()));
+            assert!(!mapped(Storage::heap(size).unwrap()));
         }
     }
 
     #[test]
-    fn it_is_one_pointer() {
+    fn storage_is_one_pointer() {
         assert_eq!(size_of::<Option<Storage>>(), size_of::<usize>());
     }
 }

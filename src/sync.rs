@@ -1,4 +1,13 @@
-//! The only file that names a mutex, an atomic or loom: `--cfg loom` swaps all of them at once.
+//! Mutexes, atomics and thread indices. No other file names them, so that `--cfg loom` swaps them all.
+
+/// How a [`Parker`] came to wake up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wakeup {
+    /// Before the deadline, or without one.
+    InTime,
+    /// The deadline had passed already.
+    TooLate,
+}
 
 #[cfg(not(loom))]
 mod imp {
@@ -11,10 +20,11 @@ mod imp {
     use std::thread;
     use std::time::{Duration, Instant};
 
+    use super::Wakeup;
     use spin::mutex::{SpinMutex, SpinMutexGuard};
 
-    /// A lock of one byte, for critical sections of a few instructions: one locked instruction takes
-    /// it and a plain store gives it back, where a mutex that can sleep needs two.
+    /// A lock of one byte for critical sections of a few instructions. Locking is one atomic instruction
+    /// and unlocking a plain store; a mutex that can sleep needs two atomic instructions.
     #[derive(Debug)]
     pub(crate) struct Mutex<T>(SpinMutex<T>);
 
@@ -37,18 +47,18 @@ mod imp {
             self.0.try_lock()
         }
 
-        /// The owner needs nanoseconds, unless it was put to sleep in between: then it needs the
-        /// processor, and in the end (owners of a lower priority) nobody else on it.
+        /// Waits for the lock. The owner usually unlocks within nanoseconds. If it was preempted, it needs a
+        /// processor, so this thread yields; if the owner has a lower priority, only sleeping helps.
         #[cold]
         fn wait(&self) -> MutexGuard<'_, T> {
-            let mut turn = 0_u8;
+            let mut attempt = 0_u8;
             loop {
-                match turn {
+                match attempt {
                     0..100 => hint::spin_loop(),
                     100..200 => thread::yield_now(),
                     _ => thread::sleep(Duration::from_micros(50)),
                 }
-                turn = turn.saturating_add(1);
+                attempt = attempt.saturating_add(1);
                 if !self.0.is_locked()
                     && let Some(guard) = self.0.try_lock()
                 {
@@ -58,7 +68,7 @@ mod imp {
         }
     }
 
-    /// Has the thread that made it sleep until another one wakes it.
+    /// Lets the thread that created it sleep until another thread wakes it.
     pub(crate) struct Parker(thread::Thread);
 
     impl Default for Parker {
@@ -73,23 +83,27 @@ mod imp {
             Box::new(move || thread.unpark())
         }
 
-        /// Sleeps, or not: whoever calls this looks for himself what happened. Says whether there was
-        /// time left. Without a deadline there always is.
-        pub(crate) fn park(&self, deadline: Option<Instant>) -> bool {
+        /// Sleeps until the waker is called or the deadline passes. May wake spuriously; callers re-check
+        /// their condition.
+        pub(crate) fn park(&self, deadline: Option<Instant>) -> Wakeup {
             let Some(deadline) = deadline else {
                 thread::park();
-                return true;
+                return Wakeup::InTime;
             };
             let left = deadline.saturating_duration_since(Instant::now());
             thread::park_timeout(left);
-            !left.is_zero()
+            if left.is_zero() {
+                Wakeup::TooLate
+            } else {
+                Wakeup::InTime
+            }
         }
     }
 
-    /// A small number of the calling thread's own, counted up from 0.
+    /// The index of the calling thread: threads are numbered from 0 in the order of their first call.
     #[inline]
     pub(crate) fn thread_index() -> usize {
-        // No destructor, so it is there as long as the thread is.
+        // A thread local without a destructor is usable until the thread ends.
         thread_local!(static INDEX: Cell<usize> = const { Cell::new(usize::MAX) });
         static NEXT: AtomicUsize = AtomicUsize::new(0);
 
@@ -113,18 +127,19 @@ mod imp {
     use loom::sync::Condvar;
     pub(crate) use loom::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-    /// Whoever has the gate has the lock. That is a single step for loom to interleave, and nobody spins.
-    /// But loom has a thread that is about to try the gate wait until it is free (its issue 376): whoever
-    /// finds such a thread takes the lock with a mark instead, and leaves the gate open for it.
+    /// A lock that is one step for loom to interleave, so that no thread spins. Its owner holds the gate.
+    ///
+    /// loom's `try_lock` blocks while another thread holds the mutex (loom issue 376). So if a thread is in
+    /// `try_lock`, the next owner sets a mark instead of holding the gate.
     #[derive(Debug)]
     pub(crate) struct Mutex<T> {
         gate: loom::sync::Mutex<()>,
         marked: sync::atomic::AtomicBool,
         trying: sync::atomic::AtomicUsize,
-        /// For the mark to be gone.
+        /// How many threads wait for the mark to be removed.
         waiting: sync::atomic::AtomicUsize,
         unmarked: Condvar,
-        /// For whoever has the lock, so nobody waits here.
+        /// Locked by the owner alone, so no thread waits here.
         value: sync::Mutex<T>,
     }
 
@@ -183,7 +198,7 @@ mod imp {
             let _gate = gate.unwrap_or_else(|| self.mutex.gate.lock().unwrap());
             self.mutex.marked.store(false, Relaxed);
             if self.mutex.waiting.load(Relaxed) > 0 {
-                self.mutex.unmarked.notify_one(); // what nobody needs is one more thing to interleave
+                self.mutex.unmarked.notify_one(); // unneeded notifications would be more to interleave
             }
         }
     }
@@ -202,8 +217,8 @@ mod imp {
         }
     }
 
-    /// The real one's, whose time is never over, and who once awake stays so. (loom forgets that a thread
-    /// was unparked when that thread yields before it parks.)
+    /// As the other `Parker`, but without timeouts, and it stays awake once woken. (loom forgets an unpark if
+    /// the thread yields before it parks.)
     #[derive(Default)]
     pub(crate) struct Parker(Arc<(loom::sync::Mutex<bool>, Condvar)>);
 
@@ -216,13 +231,13 @@ mod imp {
             })
         }
 
-        pub(crate) fn park(&self, _deadline: Option<std::time::Instant>) -> bool {
+        pub(crate) fn park(&self, _deadline: Option<std::time::Instant>) -> super::Wakeup {
             let (awake, woken) = &*self.0;
             let mut awake = awake.lock().unwrap();
             while !*awake {
                 awake = woken.wait(awake).unwrap();
             }
-            true
+            super::Wakeup::InTime
         }
     }
 

@@ -1,6 +1,6 @@
-//! What the fuzzer has found worth keeping, replayed: `make fuzz` finds more.
+//! Replays the fuzzer's corpus. `make fuzz` extends it.
 //!
-//! The ledger is this binary's global allocator, so there is one test.
+//! The ledger is this binary's global allocator and counts the whole process, so there is only one test.
 #![cfg(not(loom))]
 
 use std::fs;
@@ -19,11 +19,11 @@ fn every_input_of_the_corpus_replays_cleanly() {
     for entry in fs::read_dir(corpus).unwrap() {
         let path = entry.unwrap().path();
         let bytes = fs::read(&path).unwrap();
-        println!("{}", path.display()); // shown if it fails
+        println!("{}", path.display()); // shown on failure
         if let Ok(plan) = operations::Plan::arbitrary_take_rest(Unstructured::new(&bytes)) {
             operations::run(&plan);
             replayed += 1;
         }
     }
-    assert!(replayed > 50, "the corpus is gone: {replayed} inputs");
+    assert!(replayed > 50, "the corpus has only {replayed} inputs");
 }

@@ -1,7 +1,6 @@
-//! Every block the pool allocates is freed exactly once, with the size and alignment it was made with.
+//! Every block that the pool allocates is freed exactly once, with the layout it was allocated with.
 //!
-//! The ledger is this binary's global allocator.
-//! One test, because the count of live blocks belongs to the whole process.
+//! The ledger is this binary's global allocator and counts the whole process, so there is only one test.
 #![cfg(not(loom))]
 #![allow(unsafe_code)]
 
@@ -37,20 +36,20 @@ fn exercise(sizes: &[usize], config: Config) {
 }
 
 #[test]
-fn every_block_is_freed_once_as_what_it_was_made() {
+fn every_block_is_freed_once_with_its_layout() {
     live_at_rest();
-    // The ledger itself must notice: a block freed as another size is a fault.
+    // The ledger notices a block that is freed with another size.
     let layout = Layout::from_size_align(64, 1).unwrap();
     // SAFETY: the wrong `dealloc` is refused by the ledger, the right one follows.
     unsafe {
-        // Seen by the optimiser as used, else it leaves out the whole pair.
+        // Without `black_box` the optimiser removes the allocation.
         let block = std::hint::black_box(std::alloc::alloc(layout));
         std::alloc::dealloc(block, Layout::from_size_align(32, 1).unwrap());
         assert_eq!(take_faults(), 1);
         std::alloc::dealloc(block, layout);
     }
 
-    // And it lets memory run out: the first allocation is the bytes, the second what owns them.
+    // The ledger can make allocations fail: the first is the bytes, the second their owner.
     for allocations in [0, 1] {
         let pool = Pool::null();
         let refused = starved(allocations, || pool.acquire(100).map(drop));
@@ -78,8 +77,8 @@ fn every_block_is_freed_once_as_what_it_was_made() {
         })
         .unwrap();
 
-    // Buffers that outlive their pool, and go home on other threads, are freed there. Joined, so that
-    // the thread's own blocks are gone; the first thread of a process leaves some behind for good.
+    // Buffers that outlive their pool and are returned on other threads are freed there. The first thread of a
+    // process leaves blocks behind for good, so one runs before the count.
     std::thread::spawn(|| ()).join().unwrap();
     let before = live();
     {

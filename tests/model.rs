@@ -1,7 +1,7 @@
-//! Random sequences against a plain model. Sequences are what this covers; races are `loom.rs`'s.
+//! Random sequences against a plain model. This covers sequences; `loom/` covers races.
 //!
-//! The model keeps, for each class, a stack of what stands in the idle buffers, so it foresees every
-//! counter, which buffer comes back (the newest), and each byte in it.
+//! The model keeps a stack of the contents of idle buffers for each size class. So it predicts every counter, which
+//! buffer is reused (the newest), and each byte in it.
 #![cfg(not(loom))]
 
 use std::collections::BTreeMap;
@@ -32,18 +32,18 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..200)
 }
 
-/// What a pool is, in the simplest words.
+/// A pool in its simplest form.
 #[derive(Default)]
 struct Model {
     pooled: bool,
     classes: BTreeMap<usize, Class>,
     transient: u64,
-    /// All bytes of the buffers that are out, in the order of their acquisition.
-    out: Vec<Vec<u8>>,
+    /// The contents of the buffers in use, in the order of their requests.
+    in_use: Vec<Vec<u8>>,
     transient_peak: Peak,
 }
 
-/// The most buffers of a class, and the most bytes, that were out at once.
+/// The most buffers of a size class in use together, and the most bytes.
 #[derive(Clone, Copy, Default)]
 struct Peak {
     buffers: u64,
@@ -51,9 +51,9 @@ struct Peak {
 }
 
 impl Peak {
-    fn raise(&mut self, out: &[usize]) {
-        self.buffers = self.buffers.max(out.len() as u64);
-        self.bytes = self.bytes.max(out.iter().sum::<usize>() as u64);
+    fn raise(&mut self, in_use: &[usize]) {
+        self.buffers = self.buffers.max(in_use.len() as u64);
+        self.bytes = self.bytes.max(in_use.iter().sum::<usize>() as u64);
     }
 }
 
@@ -68,7 +68,7 @@ struct Class {
 }
 
 impl Model {
-    /// The capacity that serves `n`; `None` for a transient request. Found by trying them all.
+    /// The capacity that serves `n` bytes, found by trying all; `None` for a transient request.
     fn capacity(&self, n: usize) -> Option<usize> {
         [32, 64, 128, 256, 512, 1000]
             .into_iter()
@@ -95,18 +95,23 @@ impl Model {
                 vec![0; n]
             }
         };
-        self.out.push(memory);
+        self.in_use.push(memory);
         let capacity = self.capacity(n);
         let alike = |memory: &&Vec<u8>| self.capacity(memory.len()) == capacity;
-        let out: Vec<_> = self.out.iter().filter(alike).map(Vec::len).collect();
+        let lengths: Vec<_> = self.in_use.iter().filter(alike).map(Vec::len).collect();
         match capacity {
-            None => self.transient_peak.raise(&out),
-            Some(capacity) => self.classes.entry(capacity).or_default().peak.raise(&out),
+            None => self.transient_peak.raise(&lengths),
+            Some(capacity) => self
+                .classes
+                .entry(capacity)
+                .or_default()
+                .peak
+                .raise(&lengths),
         }
     }
 
     fn give_back(&mut self, index: usize, n: usize) {
-        let memory = self.out.remove(index);
+        let memory = self.in_use.remove(index);
         let Some(capacity) = self.capacity(n) else {
             return;
         };
@@ -119,13 +124,13 @@ impl Model {
         }
     }
 
-    fn out_bytes(&self) -> u64 {
-        self.out.iter().map(Vec::len).sum::<usize>() as u64
+    fn bytes_in_use(&self) -> u64 {
+        self.in_use.iter().map(Vec::len).sum::<usize>() as u64
     }
 
     fn check(&self, stats: &Stats) {
-        assert_eq!(stats.outstanding, self.out.len() as u64);
-        assert_eq!(stats.outstanding_bytes, self.out_bytes());
+        assert_eq!(stats.outstanding, self.in_use.len() as u64);
+        assert_eq!(stats.outstanding_bytes, self.bytes_in_use());
         let classes = self.classes.values().map(|class| class.peak);
         let peaks = || classes.clone().chain([self.transient_peak]);
         assert_eq!(
@@ -157,9 +162,9 @@ impl Model {
             assert_eq!((hits, misses), (class.hits, class.misses));
             assert_eq!((returned, discarded), (class.returned, class.discarded));
             assert_eq!(bucket.peak_outstanding, class.peak.buffers);
-            let out = |memory: &&Vec<u8>| self.pooled && memory.len() == size;
-            let out = self.out.iter().filter(out).count() as u64;
-            assert_eq!(hits + misses, returned + out, "conservation");
+            let same = |memory: &&Vec<u8>| self.pooled && memory.len() == size;
+            let in_use = self.in_use.iter().filter(same).count() as u64;
+            assert_eq!(hits + misses, returned + in_use, "conservation");
         }
     }
 }
@@ -175,8 +180,8 @@ fn run(pool: &Pool, pooled: bool, steps: &[Step]) {
             Step::Acquire(n) => {
                 let mut buffer = pool.acquire(n).unwrap();
                 model.acquire(n);
-                let memory = model.out.last_mut().unwrap();
-                assert_eq!(buffer[..], memory[..n], "the newest buffer, as it was left");
+                let memory = model.in_use.last_mut().unwrap();
+                assert_eq!(buffer[..], memory[..n], "the newest idle buffer, unchanged");
                 buffer.fill(stamp);
                 memory[..n].fill(stamp);
                 live.push(buffer);
@@ -188,8 +193,8 @@ fn run(pool: &Pool, pooled: bool, steps: &[Step]) {
             }
             Step::Drop(_) => {}
         }
-        for (buffer, memory) in live.iter().zip(&model.out) {
-            assert_eq!(buffer[..], memory[..buffer.len()], "changed while out");
+        for (buffer, memory) in live.iter().zip(&model.in_use) {
+            assert_eq!(buffer[..], memory[..buffer.len()], "changed while in use");
         }
         model.check(&pool.stats());
     }
@@ -197,12 +202,12 @@ fn run(pool: &Pool, pooled: bool, steps: &[Step]) {
 
 proptest! {
     #[test]
-    fn a_pool_is_its_model(steps in steps()) {
+    fn a_pool_behaves_as_its_model(steps in steps()) {
         run(&Pool::new(CONFIG).unwrap(), true, &steps);
     }
 
     #[test]
-    fn the_null_pool_is_the_model_without_classes(steps in steps()) {
+    fn a_null_pool_behaves_as_the_model_without_size_classes(steps in steps()) {
         run(&Pool::null(), false, &steps);
     }
 }

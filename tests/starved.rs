@@ -1,7 +1,7 @@
-//! Memory that runs out at each allocation of the core in turn: an error, nothing lost, and a pool that
-//! can be used. What gives memory back must not need any.
+//! Each allocation of the core fails in turn: this is an error, nothing leaks, and the pool stays usable. Calls that
+//! free memory need none.
 //!
-//! The ledger is this binary's global allocator, so there is one test.
+//! The ledger is this binary's global allocator and counts the whole process, so there is only one test.
 #![cfg(not(loom))]
 
 use std::sync::Arc;
@@ -14,7 +14,7 @@ mod ledger;
 
 use ledger::{live, live_at_rest, starved, take_faults};
 
-/// A class of the allocator's memory, one of mappings, and sizes above both.
+/// One size class is allocated, one is mapped, and some requests are transient.
 const CONFIG: Config = Config {
     min_size: 1024,
     max_size: 128 << 10,
@@ -24,8 +24,7 @@ const CONFIG: Config = Config {
 };
 const SIZES: [usize; 4] = [0, 5000, 100_000, 200_000];
 
-/// Has the work fail at its first allocation, at its second, and so on until it succeeds, and says how
-/// often it failed. What it makes is dropped.
+/// Makes the work fail at its first allocation, then at its second, until it succeeds. Returns how often it failed.
 fn fail_everywhere<T>(work: impl Fn() -> Result<T, Error>) -> usize {
     for allocations in 0.. {
         let before = live();
@@ -40,10 +39,10 @@ fn fail_everywhere<T>(work: impl Fn() -> Result<T, Error>) -> usize {
         }
         assert_eq!(live(), before, "after failure {allocations}");
     }
-    unreachable!("it never succeeded")
+    unreachable!("the work never succeeded")
 }
 
-/// What a request that was refused must leave as it was.
+/// The counters that a refused request does not change.
 fn served(stats: &Stats) -> (u64, u64, u64) {
     let requests = stats
         .buckets
@@ -75,11 +74,11 @@ fn requests_fail(config: Config) -> usize {
 }
 
 #[test]
-fn no_allocation_that_fails_loses_anything() {
-    drop(std::thread::current()); // a thread's own block, made when it is first asked for
+fn a_failed_allocation_leaks_nothing_and_is_an_error() {
+    drop(std::thread::current()); // allocates a block on its first call
     let all = live_at_rest();
     let pools = fail_everywhere(|| Pool::new(CONFIG));
-    assert!(pools > 30, "a list, and one for each shelf: {pools}");
+    assert!(pools > 30, "one allocation per shard at least: {pools}");
 
     let mut requests = 0;
     for max_bytes in [None, Some(1 << 20)] {
@@ -91,22 +90,22 @@ fn no_allocation_that_fails_loses_anything() {
     assert!(requests >= 36, "{requests}");
 
     let pool = Arc::new(Pool::new(CONFIG).unwrap());
-    let mut out: Vec<_> = (0..20)
+    let mut held: Vec<_> = (0..20)
         .map(|i| Pool::acquire_owned(&pool, SIZES[i % 4]).unwrap())
         .collect();
     starved(0, || {
-        out.truncate(12);
+        held.truncate(12);
         pool.trim(1024);
-        out.truncate(8);
+        held.truncate(8);
         pool.decay();
-        out.truncate(4);
+        held.truncate(4);
         drop(pool.acquire(5000).unwrap()); // a hit
         pool.close();
-        out.clear();
-        drop(out);
+        held.clear();
+        drop(held);
         drop(pool);
     });
-    assert_eq!(live(), all, "blocks and bytes that are lost");
+    assert_eq!(live(), all, "leaked blocks and bytes");
     assert_eq!(take_faults(), 0);
-    println!("failed at {pools} allocations of a pool and at {requests} of requests");
+    println!("{pools} allocations of pools failed, {requests} of requests");
 }

@@ -1,9 +1,8 @@
-//! All cores at once on the same pools, for as long as one likes: `make stress` does 10^8 operations.
+//! All cores use the same pools. `make stress` does 10^8 operations.
 //!
-//! Every buffer carries the stamp of who owns it, at both ends, from where it is taken to where it goes
-//! home; it may change hands in between. Whoever gets bytes must find that nobody owns them. In the end
-//! the counters must add up exactly, and the ledger, which is this binary's global allocator, must see
-//! every block gone. One test, because the ledger belongs to the whole process.
+//! Every buffer in use carries its owner's stamp at both ends, and a new owner finds no stamp. In the end the
+//! counters add up exactly, and the ledger finds no block left. The ledger is this binary's global allocator and
+//! counts the whole process, so there is only one test.
 #![cfg(not(loom))]
 
 use std::io::{IsTerminal, stderr};
@@ -20,14 +19,14 @@ use rand::{RngExt, SeedableRng};
 #[path = "ledger/allocator.rs"]
 mod ledger;
 
-/// What bytes carry that nobody owns: those of fresh memory, and those that were returned.
+/// The stamp of buffers without an owner: fresh ones, and returned ones.
 const NOBODY: u64 = 0;
 
-/// Buffers that wait for whoever takes them over.
+/// Through so many slots threads hand buffers to each other.
 const SLOTS: usize = 16;
 
-/// How often all else is done: all counters read, idle memory freed.
-const SELDOM: u32 = 4096;
+/// One in so many operations reads all counters or frees idle memory.
+const RARE: u32 = 4096;
 
 /// The stamp of the next owner.
 static NEXT: AtomicU64 = AtomicU64::new(NOBODY + 1);
@@ -39,13 +38,13 @@ struct Owned<P: Deref<Target = Pool>> {
 
 impl<P: Deref<Target = Pool>> Owned<P> {
     fn new(mut buffer: Buffer<P>) -> Self {
-        assert_eq!(ends(&buffer), [NOBODY; 2], "somebody owns these bytes");
+        assert_eq!(ends(&buffer), [NOBODY; 2], "the buffer has another owner");
         let stamp = NEXT.fetch_add(1, Ordering::Relaxed);
         stamp_ends(&mut buffer, stamp);
         Self { buffer, stamp }
     }
 
-    /// Somebody else takes it over.
+    /// Changes the owner.
     fn hand_over(mut self) -> Self {
         self.check();
         self.stamp = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -54,7 +53,7 @@ impl<P: Deref<Target = Pool>> Owned<P> {
     }
 
     fn check(&self) {
-        assert_eq!(ends(&self.buffer), [self.stamp; 2], "changed while out");
+        assert_eq!(ends(&self.buffer), [self.stamp; 2], "changed while in use");
     }
 }
 
@@ -67,7 +66,7 @@ impl<P: Deref<Target = Pool>> Drop for Owned<P> {
     }
 }
 
-/// The first and the last eight bytes. What is idle is all zeros, as nobody writes anything else.
+/// The first and the last eight bytes. Idle buffers are all zeros, because nothing else is written.
 fn ends(bytes: &[u8]) -> [u64; 2] {
     let (first, last) = (bytes.first_chunk().unwrap(), bytes.last_chunk().unwrap());
     [*first, *last].map(u64::from_ne_bytes)
@@ -78,10 +77,10 @@ fn stamp_ends(bytes: &mut [u8], stamp: u64) {
     *bytes.last_chunk_mut().unwrap() = stamp.to_ne_bytes();
 }
 
-/// What all threads share.
+/// Shared by all threads.
 struct Shared {
     pool: Arc<Pool>,
-    /// So little that they have to wait for each other.
+    /// Its budget is so small that threads have to wait for each other.
     budget: Arc<Pool>,
     slots: [Mutex<Option<Owned<Arc<Pool>>>>; SLOTS],
 }
@@ -107,15 +106,15 @@ impl Shared {
         }
     }
 
-    /// One operation; says how many requests it was to the pool, and to the one with the budget.
+    /// One operation. Returns how many requests `pool` served, and how many `budget` served.
     fn operate(&self, choose: &mut SmallRng, held: &mut Vec<Owned<Arc<Pool>>>) -> (u64, u64) {
         let n = choose.random_range(64..1200);
-        match choose.random_range(0..SELDOM) {
+        match choose.random_range(0..RARE) {
             0 => check(&self.pool.stats()),
             1 => drop(self.pool.trim(choose.random_range(0..8192))),
             2 => drop(self.pool.decay() + self.budget.decay()),
             3 => check(&self.budget.stats()),
-            // Whoever waits holds nothing of the budget, so nobody waits for ever.
+            // A waiter holds nothing of the budget, so no thread waits for ever.
             4..100 => return (0, self.wait(n)),
             100..1000 => {
                 let slot = &self.slots[choose.random_range(0..SLOTS)];
@@ -134,11 +133,11 @@ impl Shared {
         (0, 0)
     }
 
-    /// Takes some of the budget, has the others wait for it, and says how often it was served. Some are
-    /// impatient, and leave the queue.
+    /// Takes a part of the budget, so that others wait for it. Returns how many requests were served. Some time
+    /// out and leave the queue.
     fn wait(&self, n: usize) -> u64 {
-        let patience = Duration::from_micros(10 * n as u64);
-        match self.budget.acquire_timeout(n, patience) {
+        let timeout = Duration::from_micros(10 * n as u64);
+        match self.budget.acquire_timeout(n, timeout) {
             Ok(buffer) => {
                 let owned = Owned::new(buffer);
                 thread::yield_now();
@@ -151,7 +150,7 @@ impl Shared {
     }
 }
 
-/// What holds at any moment, bucket by bucket.
+/// Checks what holds at any moment, bucket by bucket.
 fn check(stats: &Stats) {
     for bucket in &stats.buckets {
         let kept = bucket.returned - bucket.freed() - bucket.hits;
@@ -173,20 +172,20 @@ fn served(stats: &Stats) -> u64 {
 }
 
 #[test]
-fn no_bytes_have_two_owners_and_all_are_accounted_for() {
+fn no_buffer_has_two_owners_and_all_are_accounted_for() {
     let operations = std::env::var("STRESS_OPERATIONS").map_or(400_000, |n| n.parse().unwrap());
-    run(10_000); // what threads and their first waits leave behind for good is not the pool's
+    run(10_000); // threads leave blocks behind for good on their first run
     let before = ledger::live_at_rest();
     let done = run(operations);
-    assert_eq!(ledger::live(), before, "blocks and bytes that are lost");
+    assert_eq!(ledger::live(), before, "leaked blocks and bytes");
     assert_eq!(ledger::take_faults(), 0);
     assert!(done.budget_waits > 0 && done.handovers > 0, "{done:?}");
     println!("{done:?}");
 }
 
-/// What a run did.
+/// The totals of a run.
 #[derive(Debug)]
-#[expect(dead_code, reason = "to be printed")]
+#[expect(dead_code, reason = "only printed")]
 struct Done {
     threads: usize,
     operations: u64,
@@ -197,7 +196,7 @@ struct Done {
 }
 
 fn run(operations: u64) -> Done {
-    // More than there are cores, so that some are put aside in the middle of things.
+    // More threads than cores, so that some are preempted in the middle of an operation.
     let threads = 2 * thread::available_parallelism().unwrap().get();
     let first = NEXT.load(Ordering::Relaxed);
     let shared = Arc::new(Shared::new());
@@ -237,7 +236,7 @@ fn run(operations: u64) -> Done {
         }
     }
     assert_eq!(served(&pool), requests.0);
-    // Who lost patience just when it was their turn was served, and gave it back unseen.
+    // A request that timed out just when it was granted counts as served.
     assert!((requests.1..=requests.1 + budget.waits).contains(&served(&budget)));
     Done {
         threads,

@@ -1,59 +1,61 @@
-//! One thread's part of a size class, unless there are more threads than shelves: a stack and two
-//! counters. Whoever uses it holds its lock.
+//! A part of a bucket that a few threads share: a stack of idle items with two counters. Callers hold its lock.
 
 use std::collections::VecDeque;
 
 use crate::error::Error;
+use crate::stats::ReturnedBy;
 
-/// How many idle items move at most, in one go, to the shelf of a thread that takes what others return.
+/// How many shards a bucket has. More threads than this share shards. (loom has to try all orders.)
+pub(crate) const SHARDS: usize = if cfg!(loom) { 2 } else { 4 };
+
+/// The most items that move at a time, from one shard to another or out of the bucket.
 const BATCH: usize = 8;
 
-/// Idle items on their way out: as many as fit on the stack, for no lock is held when they are freed,
-/// and none while there is memory to be allocated for a list of them.
+/// Evicted items, on the stack: they are freed after the locks are released, and when items are freed for
+/// want of memory there is none for a list.
 pub(crate) type Batch<T> = [Option<T>; BATCH];
 
-/// Which idle items are meant.
+/// Which idle items may be evicted. Always the oldest of them first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Age {
-    /// All of them.
+pub(crate) enum Victims {
     Any,
-    /// Those that nobody has needed since room was last short.
-    Cold,
-    /// Those that nobody has needed since the last decay.
-    Unneeded,
+    /// Not used since the low-water marks were last reset, which happens when nothing can be evicted.
+    UnusedSinceEviction,
+    /// Not used since the last decay.
+    UnusedSinceDecay,
 }
 
-/// What a thread needs for a round trip stands first, in one cache line with the lock.
+/// The fields that a pop or a push needs come first, in one cache line with the lock.
 #[derive(Debug)]
 #[repr(C)]
-pub(crate) struct Shelf<T> {
+pub(crate) struct Shard<T> {
     /// The newest item, unless it was taken.
     newest: Option<T>,
-    /// The others, newest last. Its capacity is the class's whole limit.
+    /// The other items, newest last. Its capacity is the limit of the whole class.
     older: VecDeque<T>,
-    /// How many it may keep: its part of the class's limit, dealt out by the bucket.
-    pub(crate) room: usize,
-    /// The fewest it has had since it was last cooled: so many, the oldest, nobody needed.
-    cold: usize,
-    /// The fewest it had between the last decay and when it was last cooled.
-    cold_before: usize,
+    /// How many items the shard may keep: its part of the bucket's quota.
+    pub(crate) quota: usize,
+    /// The fewest items since the mark was last reset. So many items, the oldest, were not used since then.
+    low_water: usize,
+    /// The fewest items between the last decay and the last reset of `low_water`.
+    low_water_before: usize,
     pub(crate) returned: u64,
     pub(crate) dropped: u64,
 }
 
-impl<T> Shelf<T> {
-    /// It has no space yet, and no leave to keep anything.
+impl<T> Shard<T> {
+    /// A shard with no space reserved and no quota.
     pub(crate) const EMPTY: Self = Self {
         newest: None,
         older: VecDeque::new(),
-        room: 0,
-        cold: 0,
-        cold_before: 0,
+        quota: 0,
+        low_water: 0,
+        low_water_before: 0,
         returned: 0,
         dropped: 0,
     };
 
-    /// Makes space for so many items, beyond which it never grows.
+    /// Reserves space for `limit` items. The shard never grows beyond that.
     pub(crate) fn reserve(&mut self, limit: usize) -> Result<(), Error> {
         let reserved = self.older.try_reserve_exact(limit);
         reserved.map_err(|_| Error::OutOfMemory {
@@ -61,45 +63,10 @@ impl<T> Shelf<T> {
         })
     }
 
-    /// How many it could hold without growing.
+    /// How many items fit without growing.
     #[cfg(test)]
     pub(crate) fn capacity(&self) -> usize {
         self.older.capacity().saturating_add(1)
-    }
-
-    /// Hands out the oldest items, `count` at most and no more than a batch.
-    pub(crate) fn evict(&mut self, count: usize, batch: &mut Batch<T>) -> usize {
-        let mut evicted = 0_usize;
-        let free = batch.iter_mut().filter(|place| place.is_none());
-        for place in free.take(count) {
-            *place = self.older.pop_front().or_else(|| self.newest.take());
-            evicted = evicted.saturating_add(usize::from(place.is_some()));
-        }
-        self.cold = self.cold.saturating_sub(evicted);
-        self.cold_before = self.cold_before.saturating_sub(evicted);
-        self.room = self.room.saturating_sub(evicted);
-        evicted
-    }
-
-    /// How many items, the oldest, are of that age.
-    pub(crate) fn count(&self, age: Age) -> usize {
-        match age {
-            Age::Any => self.depth(),
-            Age::Cold => self.cold,
-            Age::Unneeded => self.cold.min(self.cold_before),
-        }
-    }
-
-    /// From now on, all that it has is cold until somebody takes it.
-    pub(crate) fn cool(&mut self) {
-        self.cold_before = self.count(Age::Unneeded);
-        self.cold = self.depth();
-    }
-
-    /// From now on, all that it has is not needed until somebody takes it.
-    pub(crate) fn begin_decay(&mut self) {
-        self.cold = self.depth();
-        self.cold_before = self.cold;
     }
 
     #[inline]
@@ -111,44 +78,75 @@ impl<T> Shelf<T> {
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<T> {
         let item = self.newest.take().or_else(|| self.older.pop_back());
-        // The newest is gone, so the older ones are all there are.
-        self.cold = self.cold.min(self.older.len());
+        // After a pop, `older` holds everything that is left.
+        self.low_water = self.low_water.min(self.older.len());
         item
     }
 
     #[inline]
-    fn push(&mut self, item: T) {
+    pub(crate) fn push(&mut self, item: T, by: ReturnedBy) {
+        self.count_return(by);
         if let Some(older) = self.newest.replace(item) {
             self.older.push_back(older);
         }
     }
 
-    /// Moves half of what the other one has to this one, which is empty, and takes the newest.
+    #[inline]
+    pub(crate) fn count_return(&mut self, by: ReturnedBy) {
+        self.returned = self.returned.wrapping_add(1);
+        if by == ReturnedBy::Drop {
+            self.dropped = self.dropped.wrapping_add(1);
+        }
+    }
+
+    /// Moves up to half of the other shard's items to this shard, which is empty, and pops the newest.
     pub(crate) fn pop_from(&mut self, other: &mut Self) -> Option<T> {
         debug_assert_eq!(self.depth(), 0);
         let newest = other.pop()?;
         let moved = other.older.len().div_ceil(2).min(BATCH);
         let stay = other.older.len().saturating_sub(moved);
         self.older.extend(other.older.drain(stay..));
-        other.cold = other.cold.min(stay);
-        // Room moves along only where there is none yet: who returns will go on returning.
-        let lacking = self.older.len().saturating_sub(self.room);
-        other.room = other.room.saturating_sub(lacking);
-        self.room = self.room.saturating_add(lacking);
+        other.low_water = other.low_water.min(stay);
+        // Only the missing quota moves along: a thread that returns items will return more of them.
+        let missing = self.older.len().saturating_sub(self.quota);
+        other.quota = other.quota.saturating_sub(missing);
+        self.quota = self.quota.saturating_add(missing);
         Some(newest)
     }
 
-    #[inline]
-    pub(crate) fn take_back(&mut self, item: T, dropped: bool) {
-        self.count_return(dropped);
-        self.push(item);
+    /// Moves up to `count` items, the oldest, into the batch as far as it has space, with their quota.
+    /// Returns how many.
+    pub(crate) fn evict(&mut self, count: usize, batch: &mut Batch<T>) -> usize {
+        let mut evicted = 0_usize;
+        let free = batch.iter_mut().filter(|slot| slot.is_none());
+        for slot in free.take(count) {
+            *slot = self.older.pop_front().or_else(|| self.newest.take());
+            evicted = evicted.saturating_add(usize::from(slot.is_some()));
+        }
+        self.low_water = self.low_water.saturating_sub(evicted);
+        self.low_water_before = self.low_water_before.saturating_sub(evicted);
+        self.quota = self.quota.saturating_sub(evicted);
+        evicted
     }
 
-    #[inline]
-    pub(crate) fn count_return(&mut self, dropped: bool) {
-        self.returned = self.returned.wrapping_add(1);
-        if dropped {
-            self.dropped = self.dropped.wrapping_add(1);
+    /// How many items may be evicted.
+    pub(crate) fn count(&self, victims: Victims) -> usize {
+        match victims {
+            Victims::Any => self.depth(),
+            Victims::UnusedSinceEviction => self.low_water,
+            Victims::UnusedSinceDecay => self.low_water.min(self.low_water_before),
         }
+    }
+
+    /// From now on every item is `UnusedSinceEviction` until it is taken.
+    pub(crate) fn reset_low_water(&mut self) {
+        self.low_water_before = self.count(Victims::UnusedSinceDecay);
+        self.low_water = self.depth();
+    }
+
+    /// From now on every item is `UnusedSinceDecay` until it is taken.
+    pub(crate) fn begin_decay(&mut self) {
+        self.low_water = self.depth();
+        self.low_water_before = self.low_water;
     }
 }

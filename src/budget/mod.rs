@@ -1,120 +1,90 @@
-//! What the buckets of a pool share: how much may lie idle, how much there may be at all, and who
-//! waits for it.
+//! The limits that all buckets of a pool share, and the queue of waiters.
 //!
-//! - Idle bytes are bounded by *room*: a bucket keeps only what it was granted room for, and all rooms
-//!   together are no more than `max_idle`. Granted room is used over and over without coming here.
-//! - Bytes that exist, out or idle, are counted only where there is a bound, `max_bytes`: they change
-//!   only when memory is allocated or freed.
-//! - Who waits for bytes stands in a queue, first come, first served. As long as somebody does, no
-//!   room is granted and none is left (the pool takes it all back), so nothing lies idle and every
-//!   request and every return has to come here: nobody overtakes, and nothing that comes home is missed.
+//! - Idle bytes are limited by *quota*: a bucket keeps only as many bytes as it was granted quota for, and all
+//!   quotas together stay within `max_idle`. A bucket uses granted quota again and again without coming here.
+//! - Existing bytes, in use or idle, are counted only if there is a limit, `max_bytes`. They change only when
+//!   memory is allocated or freed.
+//! - Requests that have to wait are queued, first come, first served. While there are waiters, no quota is
+//!   granted and the pool takes all quota back. So nothing is idle, every request and every return comes here,
+//!   no request overtakes a waiter, and no returned buffer is missed.
 
 pub(crate) mod pool;
+mod waiter;
 
 use std::collections::VecDeque;
-use std::{fmt, mem, process};
+use std::mem;
 
 use crate::config::Config;
 use crate::error::Error;
 use crate::storage::Storage;
 use crate::sync::{Arc, Mutex};
 
-/// Tells who waits that it is their turn. Called without any lock.
-pub(crate) type Wake = Box<dyn FnOnce() + Send>;
+use waiter::Left;
+pub(crate) use waiter::{Grant, Waiter, Wake};
 
 #[derive(Debug)]
 pub(crate) struct Budget {
     max_idle: usize,
     max_bytes: Option<usize>,
-    /// The innermost lock of all.
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Bytes that the buckets have room for.
-    room: usize,
-    /// Bytes that exist, or are promised to somebody who waited. 0 without `max_bytes`.
+    /// Bytes that the buckets have quota for.
+    quota: usize,
+    /// Bytes that exist, or are reserved for a waiter. 0 without `max_bytes`.
     used: usize,
-    /// How many ever lined up.
+    /// How many requests have waited so far.
     waits: u64,
     closed: bool,
-    queue: VecDeque<Arc<Turn>>,
-}
-
-/// A place in the queue.
-#[derive(Debug)]
-pub(crate) struct Turn {
-    need: usize,
-    /// Who waits in a process is not there in its fork.
-    process: u32,
-    progress: Mutex<Progress>,
-}
-
-enum Progress {
-    Waiting(Wake),
-    /// The bytes are promised, or here they are already, returned by somebody else.
-    Ready(Option<Storage>),
-    Closed,
-    Over,
-}
-
-impl fmt::Debug for Progress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Waiting(_) => "Waiting",
-            Self::Ready(_) => "Ready",
-            Self::Closed => "Closed",
-            Self::Over => "Over",
-        })
-    }
+    waiters: VecDeque<Arc<Waiter>>,
 }
 
 impl Budget {
     pub(crate) fn new(config: &Config) -> Self {
         Self {
-            max_idle: config.idle_bytes_kept(),
+            max_idle: config.idle_limit(),
             max_bytes: config.max_bytes,
             state: Mutex::new(State::default()),
         }
     }
 
-    /// Room for up to `wanted` items of `size` bytes: for one, or for as many as half of what is left
-    /// holds, for the others' sake.
-    pub(crate) fn grant_room(&self, wanted: usize, size: usize) -> usize {
+    /// Grants quota for up to `wanted` items of `size` bytes: at most half of what is left, so that something
+    /// is left for other buckets, but for one item at least if it fits.
+    pub(crate) fn grant_quota(&self, wanted: usize, size: usize) -> usize {
         let mut state = self.state.lock();
-        if state.closed || !state.queue.is_empty() {
+        if state.closed || !state.waiters.is_empty() {
             return 0;
         }
         let left = self
             .max_idle
-            .saturating_sub(state.room)
+            .saturating_sub(state.quota)
             .checked_div(size)
             .unwrap_or(0);
         let granted = wanted.min((left / 2).max(1)).min(left);
-        state.room = state.room.saturating_add(granted.saturating_mul(size));
+        state.quota = state.quota.saturating_add(granted.saturating_mul(size));
         granted
     }
 
-    /// Takes back so many bytes of room, and so many of idle memory. It is up to the caller to free
-    /// those, and then to `serve`.
-    pub(crate) fn take_back(&self, room: usize, bytes: usize) {
+    /// Takes back quota and evicted memory, both in bytes. The caller frees the memory, then calls
+    /// [`grant_waiters`](Self::grant_waiters).
+    pub(crate) fn take_back(&self, quota: usize, evicted: usize) {
         let mut state = self.state.lock();
-        state.room = state.room.saturating_sub(room);
+        state.quota = state.quota.saturating_sub(quota);
         if self.max_bytes.is_some() {
-            state.used = state.used.saturating_sub(bytes);
+            state.used = state.used.saturating_sub(evicted);
         }
     }
 
-    /// Whether somebody waits.
-    pub(crate) fn is_waited_for(&self) -> bool {
-        !self.state.lock().queue.is_empty()
+    pub(crate) fn has_waiters(&self) -> bool {
+        !self.state.lock().waiters.is_empty()
     }
 
-    /// Whether a buffer of `size` bytes could be kept, if others made room for it.
+    /// Whether a buffer of `size` bytes could be kept after evicting others.
     pub(crate) fn could_keep(&self, size: usize) -> bool {
         let state = self.state.lock();
-        size <= self.max_idle && !state.closed && state.queue.is_empty()
+        size <= self.max_idle && !state.closed && state.waiters.is_empty()
     }
 
     pub(crate) fn waits(&self) -> u64 {
@@ -125,132 +95,118 @@ impl Budget {
         self.state.lock().closed
     }
 
-    /// Takes so many bytes for memory that is about to be allocated. Who does not wait comes after all
-    /// who do.
+    /// Reserves bytes for memory that is about to be allocated. Yields to queued waiters.
     pub(crate) fn reserve(&self, bytes: usize) -> Result<(), Error> {
         let Some(max_bytes) = self.max_bytes else {
             return Ok(());
         };
         let mut state = self.state.lock();
-        state.drop_lost();
-        if !state.queue.is_empty() || bytes > max_bytes.saturating_sub(state.used) {
+        state.remove_waiters_of_other_processes();
+        if !state.waiters.is_empty() || bytes > max_bytes.saturating_sub(state.used) {
             return Err(state.exhausted(bytes, max_bytes));
         }
         state.used = state.used.saturating_add(bytes);
         Ok(())
     }
 
-    /// Why so many bytes are not to be had now, or ever.
+    /// The error for a request of `bytes` that does not fit.
     pub(crate) fn exhausted(&self, bytes: usize) -> Error {
         let max_bytes = self.max_bytes.unwrap_or(usize::MAX);
         self.state.lock().exhausted(bytes, max_bytes)
     }
 
-    /// Gives back so many bytes of memory that is freed by now.
+    /// Returns the bytes of freed memory to the budget.
     pub(crate) fn release(&self, bytes: usize) {
         if self.max_bytes.is_some() {
             let mut state = self.state.lock();
             state.used = state.used.saturating_sub(bytes);
             drop(state);
-            self.serve();
+            self.grant_waiters();
         }
     }
 
-    /// Lines up for so many bytes. The pool empties its buckets after this, and calls `serve`.
-    pub(crate) fn join(&self, need: usize, wake: Wake) -> Result<Arc<Turn>, Error> {
+    /// Queues a request. After this the pool drains its buckets and calls
+    /// [`grant_waiters`](Self::grant_waiters).
+    pub(crate) fn enqueue(&self, need: usize, wake: Wake) -> Result<Arc<Waiter>, Error> {
         if self.max_bytes.is_some_and(|max_bytes| need > max_bytes) {
-            return Err(self.exhausted(need)); // it would wait for ever, and everybody behind it
+            // It would wait for ever, and all waiters behind it as well.
+            return Err(self.exhausted(need));
         }
-        let turn = Arc::new(Turn {
-            need,
-            process: process::id(),
-            progress: Mutex::new(Progress::Waiting(wake)),
-        });
+        let waiter = Arc::new(Waiter::new(need, wake));
         let mut state = self.state.lock();
         if state.closed {
             return Err(Error::Closed { requested: need });
         }
-        let queue = &mut state.queue;
-        queue.try_reserve(1).map_err(|_| Error::OutOfMemory {
-            requested: size_of::<Arc<Turn>>(),
+        let waiters = &mut state.waiters;
+        waiters.try_reserve(1).map_err(|_| Error::OutOfMemory {
+            requested: size_of::<Arc<Waiter>>(),
         })?;
-        queue.push_back(Arc::clone(&turn));
+        waiters.push_back(Arc::clone(&waiter));
         state.waits = state.waits.wrapping_add(1);
-        Ok(turn)
+        Ok(waiter)
     }
 
-    /// Promises what is left to those who wait, in their order, until it does not do for the next.
-    pub(crate) fn serve(&self) {
-        while let Some(wake) = self.promise() {
+    /// Reserves free bytes for the waiters, in their order, until they do not suffice for the next one.
+    pub(crate) fn grant_waiters(&self) {
+        while let Some(wake) = self.grant_next() {
             wake();
         }
     }
 
-    fn promise(&self) -> Option<Wake> {
+    fn grant_next(&self) -> Option<Wake> {
         let mut state = self.state.lock();
-        state.drop_lost();
-        let need = state.queue.front()?.need;
-        let left = self.max_bytes?.saturating_sub(state.used);
-        if need > left {
+        state.remove_waiters_of_other_processes();
+        let need = state.waiters.front()?.need();
+        let free = self.max_bytes?.saturating_sub(state.used);
+        if need > free {
             return None;
         }
         state.used = state.used.saturating_add(need);
-        state.queue.pop_front()?.ready(None)
+        state.waiters.pop_front()?.grant(Grant::Reserved)
     }
 
-    /// Gives memory that came home to who is next, if it is just what they wait for. The caller wakes
-    /// them.
-    pub(crate) fn hand_over(&self, storage: Storage) -> Result<Option<Wake>, Storage> {
+    /// Grants a returned buffer to the next waiter, if it has exactly the size that waiter needs. The caller
+    /// calls `Wake`.
+    pub(crate) fn hand_to_waiter(&self, storage: Storage) -> Result<Option<Wake>, Storage> {
         let mut state = self.state.lock();
-        state.drop_lost();
-        let next = state.queue.pop_front_if(|turn| turn.need == storage.len());
-        let Some(next) = next else {
-            return Err(storage);
-        };
-        Ok(next.ready(Some(storage)))
-    }
-
-    /// What the turn has brought; `None` as long as it waits.
-    pub(crate) fn take(&self, turn: &Turn) -> Option<Result<Option<Storage>, Error>> {
-        let mut progress = turn.progress.lock();
-        match mem::replace(&mut *progress, Progress::Over) {
-            Progress::Ready(storage) => Some(Ok(storage)),
-            Progress::Closed | Progress::Over => Some(Err(Error::Closed {
-                requested: turn.need,
-            })),
-            waiting @ Progress::Waiting(_) => {
-                *progress = waiting;
-                None
-            }
+        state.remove_waiters_of_other_processes();
+        let fits = |waiter: &mut Arc<Waiter>| waiter.need() == storage.len();
+        match state.waiters.pop_front_if(fits) {
+            Some(waiter) => Ok(waiter.grant(Grant::Returned(storage))),
+            None => Err(storage),
         }
     }
 
-    /// Leaves the queue, or hands out again what was not taken.
-    pub(crate) fn leave(&self, turn: &Arc<Turn>) -> Option<Storage> {
+    /// Takes what the waiter was granted. `None`: nothing yet.
+    pub(crate) fn take(&self, waiter: &Waiter) -> Option<Result<Grant, Error>> {
+        waiter.take()
+    }
+
+    /// Removes the waiter from the queue. Its grant passes to the next waiter; if that is a buffer, the caller
+    /// returns it to the pool.
+    pub(crate) fn leave(&self, waiter: &Arc<Waiter>) -> Option<Storage> {
         let mut state = self.state.lock();
-        state.queue.retain(|other| !Arc::ptr_eq(other, turn));
+        state.waiters.retain(|queued| !Arc::ptr_eq(queued, waiter));
         drop(state);
-        let before = mem::replace(&mut *turn.progress.lock(), Progress::Over);
-        match before {
-            Progress::Ready(Some(storage)) => return Some(storage),
-            Progress::Ready(None) => self.release(turn.need),
-            // Who came next may need less.
-            Progress::Waiting(_) => self.serve(),
-            Progress::Closed | Progress::Over => {}
+        match waiter.leave() {
+            Left::Granted(Grant::Returned(storage)) => return Some(storage),
+            Left::Granted(Grant::Reserved) => self.release(waiter.need()),
+            // The next waiter may need less.
+            Left::Waiting => self.grant_waiters(),
+            Left::Ended => {}
         }
         None
     }
 
-    /// Grants nothing from now on, and tells all who wait.
+    /// Grants nothing from now on, and wakes all waiters.
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
-        state.drop_lost();
-        let queue = mem::take(&mut state.queue);
+        state.remove_waiters_of_other_processes();
+        let waiters = mem::take(&mut state.waiters);
         drop(state);
-        for turn in queue {
-            let before = mem::replace(&mut *turn.progress.lock(), Progress::Closed);
-            if let Progress::Waiting(wake) = before {
+        for waiter in waiters {
+            if let Some(wake) = waiter.close() {
                 wake();
             }
         }
@@ -269,24 +225,12 @@ impl State {
             requested,
             used: self.used,
             max_bytes,
-            waiting: self.queue.len(),
+            waiters: self.waiters.len(),
         }
     }
 
-    /// Takes those out of the queue who wait in the process that this one was forked from.
-    fn drop_lost(&mut self) {
-        let lost = |turn: &mut Arc<Turn>| turn.process != process::id();
-        while self.queue.pop_front_if(lost).is_some() {}
-    }
-}
-
-impl Turn {
-    /// Called under the budget's lock, so that nobody leaves the queue meanwhile.
-    fn ready(&self, storage: Option<Storage>) -> Option<Wake> {
-        let before = mem::replace(&mut *self.progress.lock(), Progress::Ready(storage));
-        match before {
-            Progress::Waiting(wake) => Some(wake),
-            _ => None,
-        }
+    fn remove_waiters_of_other_processes(&mut self) {
+        let other = |waiter: &mut Arc<Waiter>| waiter.is_of_another_process();
+        while self.waiters.pop_front_if(other).is_some() {}
     }
 }

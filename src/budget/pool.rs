@@ -1,23 +1,23 @@
-//! Who waits for bytes of the budget, seen from the pool: lining up, being served, leaving.
+//! The budget's part of [`Pool`]: requests reserve bytes, wait for them, and take what they were granted.
 
 use std::ops::Deref;
 use std::time::{Duration, Instant};
 
+use super::{Grant, Waiter, Wake};
 use crate::bucket::Bucket;
-use crate::budget::{Turn, Wake};
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Lent};
 use crate::error::Error;
-use crate::pool::Pool;
+use crate::pool::{Pool, Source};
 use crate::stats::Reason;
 use crate::storage::Storage;
-use crate::sync::{Arc, Parker};
+use crate::sync::{Arc, Parker, Wakeup};
 
 impl Pool {
-    /// The same, and waits if the budget is used up, until the bytes are there or the time is over.
-    /// First come, first served: a large request is not starved by small ones.
+    /// Like [`acquire`](Self::acquire), but if the budget is used up it waits until the bytes are free or
+    /// `timeout` has passed. First come, first served: small requests do not starve a large one.
     ///
     /// # Errors
-    /// As [`acquire`](Self::acquire); at once for more bytes than the budget can ever hold.
+    /// Those of [`acquire`](Self::acquire). A request above the whole budget is an error immediately.
     pub fn acquire_timeout(&self, n: usize, timeout: Duration) -> Result<Buffer<&Self>, Error> {
         match self.acquire(n) {
             Err(Error::Exhausted { .. }) => {}
@@ -25,98 +25,116 @@ impl Pool {
         }
         let deadline = Instant::now().checked_add(timeout);
         let parker = Parker::default();
-        let place = Place::join(self, n, parker.waker())?;
+        let guard = WaiterGuard::enqueue(self, n, parker.waker())?;
         loop {
-            let in_time = parker.park(deadline);
-            if let Some(result) = Self::lend_turn(self, n, &place.turn, Buffer::prepare) {
-                return result;
+            let wakeup = parker.park(deadline);
+            if let Some(lent) = Self::lend_to_waiter(self, n, &guard.waiter) {
+                return lent?.prepared();
             }
-            if !in_time {
-                place.leave();
+            if wakeup == Wakeup::TooLate {
+                guard.leave();
                 return Err(self.exhausted(n));
             }
         }
     }
 
-    /// What a request for `n` bytes takes of the budget.
+    /// Reserves bytes of the budget. If too few are free it frees idle memory, provided that this suffices.
+    pub(crate) fn reserve(&self, bytes: usize) -> Result<(), Error> {
+        loop {
+            let reserved = self.budget.reserve(bytes);
+            let Err(Error::Exhausted {
+                used,
+                max_bytes,
+                waiters: 0,
+                ..
+            }) = reserved
+            else {
+                return reserved;
+            };
+            let missing = bytes.saturating_sub(max_bytes.saturating_sub(used));
+            if self.idle_bytes() < missing || self.evict_unused_first(missing, Reason::Capped) == 0
+            {
+                // Another thread may have freed, meanwhile, the idle memory that this thread no longer found.
+                return self.budget.reserve(bytes);
+            }
+        }
+    }
+
+    /// What a request for `n` bytes costs the budget, in bytes.
     fn cost(&self, n: usize) -> usize {
         self.bucket(n).map_or(n, Bucket::size)
     }
 
-    /// Why `n` bytes are not to be had now, or ever.
+    /// The error for a request of `n` bytes that does not fit in the budget.
     pub(crate) fn exhausted(&self, n: usize) -> Error {
         self.budget.exhausted(self.cost(n))
     }
 
-    fn join_queue(&self, n: usize, wake: Wake) -> Result<Arc<Turn>, Error> {
-        let turn = self.budget.join(self.cost(n), wake)?;
-        // From here on no bucket gets room, so when all are empty nothing lies idle any more.
-        self.empty(Reason::Capped);
-        self.budget.serve();
-        Ok(turn)
+    fn enqueue(&self, n: usize, wake: Wake) -> Result<Arc<Waiter>, Error> {
+        let waiter = self.budget.enqueue(self.cost(n), wake)?;
+        // The budget grants no quota from here on, so drained buckets stay empty.
+        self.drain(Reason::Capped);
+        self.budget.grant_waiters();
+        Ok(waiter)
     }
 
-    /// What the turn has brought; `None` as long as it waits.
-    pub(crate) fn lend_turn<P: Deref<Target = Self>>(
+    /// Lends what the waiter was granted. `None`: nothing yet.
+    pub(crate) fn lend_to_waiter<P: Deref<Target = Self>>(
         pool: P,
         n: usize,
-        turn: &Turn,
-        prepare: impl FnOnce(&mut Buffer<P>) -> Result<(), Error>,
-    ) -> Option<Result<Buffer<P>, Error>> {
-        let taken = match pool.budget.take(turn)? {
-            Ok(Some(storage)) => Ok((storage, true)),
-            Ok(None) => pool.take_promised(n),
+        waiter: &Waiter,
+    ) -> Option<Result<Lent<P>, Error>> {
+        let taken = match pool.budget.take(waiter)? {
+            Ok(Grant::Returned(storage)) => Ok((storage, Source::Reused)),
+            Ok(Grant::Reserved) => pool.take_reserved(n),
             Err(error) => Err(error),
         };
-        Some(
-            taken.and_then(|(storage, reused)| {
-                Self::lend_storage(pool, n, storage, reused, prepare)
-            }),
-        )
+        Some(taken.map(|(storage, source)| Self::lend_storage(pool, n, storage, source)))
     }
 
-    /// Memory for bytes that are reserved already.
-    fn take_promised(&self, n: usize) -> Result<(Storage, bool), Error> {
+    /// Memory for bytes that are reserved in the budget already.
+    fn take_reserved(&self, n: usize) -> Result<(Storage, Source), Error> {
         let Some(bucket) = self.bucket(n) else {
-            return Ok((self.transient(n)?, false));
+            return Ok((self.transient(n)?, Source::Fresh));
         };
-        match bucket.pop_any() {
+        match bucket.pop_slow() {
             Ok(storage) => {
                 self.budget.release(bucket.size());
-                Ok((storage, true))
+                Ok((storage, Source::Reused))
             }
             Err(miss) => {
                 let fresh = self.allocate(bucket.size(), n);
-                Ok((fresh.inspect_err(|_| bucket.undo(&miss))?, false))
+                let fresh = fresh.inspect_err(|_| bucket.undo_miss(&miss))?;
+                Ok((fresh, Source::Fresh))
             }
         }
     }
 }
 
-/// A place in the queue, which is left when this is dropped.
+/// A waiter's place in the queue. Dropping the guard leaves the queue.
 #[derive(Debug)]
-pub(crate) struct Place<P: Deref<Target = Pool>> {
+pub(crate) struct WaiterGuard<P: Deref<Target = Pool>> {
     pool: P,
-    pub(crate) turn: Arc<Turn>,
+    pub(crate) waiter: Arc<Waiter>,
 }
 
-impl<P: Deref<Target = Pool>> Place<P> {
-    /// Lines up for a buffer of `n` bytes. `wake` is called once it is there, or the pool is closed,
-    /// by the thread that made it so and without any lock.
-    pub(crate) fn join(pool: P, n: usize, wake: Wake) -> Result<Self, Error> {
-        let turn = pool.join_queue(n, wake)?;
-        Ok(Self { pool, turn })
+impl<P: Deref<Target = Pool>> WaiterGuard<P> {
+    /// Queues a request for `n` bytes. `wake` is called once, without any lock held, by the thread that grants
+    /// the request or closes the pool.
+    pub(crate) fn enqueue(pool: P, n: usize, wake: Wake) -> Result<Self, Error> {
+        let waiter = pool.enqueue(n, wake)?;
+        Ok(Self { pool, waiter })
     }
 
-    /// Leaves the queue. What the turn has brought meanwhile goes home.
+    /// Leaves the queue. A grant that was not taken passes to the next waiter.
     pub(crate) fn leave(&self) {
-        if let Some(storage) = self.pool.budget.leave(&self.turn) {
+        if let Some(storage) = self.pool.budget.leave(&self.waiter) {
             drop(Buffer::new(storage, 0, &*self.pool));
         }
     }
 }
 
-impl<P: Deref<Target = Pool>> Drop for Place<P> {
+impl<P: Deref<Target = Pool>> Drop for WaiterGuard<P> {
     fn drop(&mut self) {
         self.leave();
     }
@@ -124,11 +142,51 @@ impl<P: Deref<Target = Pool>> Drop for Place<P> {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::thread;
+
     use super::*;
     use crate::config::Config;
 
+    fn pool(max_size: usize, max_bytes: usize) -> Pool {
+        let max_bytes = Some(max_bytes);
+        Pool::new(Config {
+            min_size: 64,
+            max_size,
+            max_bytes,
+            ..Config::DEFAULT
+        })
+        .unwrap()
+    }
+
     #[test]
-    fn what_comes_home_while_the_pool_is_emptied_does_not_exceed_what_it_keeps() {
+    fn a_request_that_cannot_be_served_frees_nothing() {
+        let pool = pool(512, 1024);
+        let held = [512, 64].map(|n| pool.acquire(n).unwrap());
+        drop([256, 128].map(|n| pool.acquire(n).unwrap()));
+        let before = pool.stats();
+        assert_eq!((before.idle_bytes, before.outstanding_bytes), (384, 576));
+        pool.acquire(512).unwrap_err();
+        assert_eq!(pool.stats(), before);
+        drop(held);
+    }
+
+    #[test]
+    fn no_request_fails_because_another_thread_is_freeing_memory() {
+        const ALL: usize = 8 << 20;
+        let pool = pool(ALL, ALL);
+        for _ in 0..100 {
+            pool.acquire(ALL).unwrap().fill(1);
+            thread::scope(|scope| {
+                let threads = [(); 2].map(|()| scope.spawn(|| pool.acquire(64).map(drop)));
+                for thread in threads {
+                    thread.join().unwrap().unwrap();
+                }
+            });
+        }
+    }
+
+    #[test]
+    fn buffers_returned_while_the_pool_is_drained_stay_within_the_idle_limit() {
         const KEPT: usize = 1024;
         let pool = Arc::new(
             Pool::new(Config {
@@ -151,9 +209,9 @@ mod tests {
             drop(large);
             assert!(same.stats().idle_bytes <= KEPT as u64, "{:?}", same.stats());
         });
-        let place = Place::join(&*pool, 64, wake).unwrap();
-        let taken = Pool::lend_turn(&*pool, 64, &place.turn, Buffer::prepare);
-        assert_eq!(taken.unwrap().unwrap().len(), 64);
+        let guard = WaiterGuard::enqueue(&*pool, 64, wake).unwrap();
+        let lent = Pool::lend_to_waiter(&*pool, 64, &guard.waiter);
+        assert_eq!(lent.unwrap().unwrap().prepared().unwrap().len(), 64);
         assert!(pool.stats().idle_bytes <= KEPT as u64, "{:?}", pool.stats());
     }
 }

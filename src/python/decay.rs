@@ -9,7 +9,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyAny, PyWeakrefMethods, PyWeakrefReference};
 
 use super::shared::SharedPool;
-use crate::evict::Interval;
+use crate::interval::Interval;
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 
 static COLLECTOR: PyOnceLock<Py<Collector>> = PyOnceLock::new();

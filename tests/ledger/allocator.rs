@@ -1,5 +1,5 @@
-//! A global allocator that keeps a ledger: it writes a header in front of each block and checks it when
-//! the block comes back, so a box that is freed as another size class, or twice, is caught.
+//! A global allocator that keeps a ledger: it writes a header before each block and checks the header when the
+//! block is freed. So it catches a block that is freed twice or with another size.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
@@ -16,20 +16,21 @@ static BYTES: AtomicI64 = AtomicI64::new(0);
 static FAULTS: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
-    /// How many allocations are left to this thread before one fails. No destructor, so it is always there.
+    /// How many allocations of this thread succeed before one fails. Without a destructor, it is usable until the
+    /// thread ends.
     static LEFT: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
 #[global_allocator]
 static LEDGER: Ledger = Ledger;
 
-/// The blocks that are there now, and the bytes in them.
+/// How many blocks are allocated, and how many bytes.
 pub fn live() -> (i64, i64) {
     (BLOCKS.load(SeqCst), BYTES.load(SeqCst))
 }
 
-/// The same, once it stays as it is: the thread that runs the tests needs some, and then waits.
-#[allow(dead_code, reason = "only where a test begins")]
+/// The same, once it no longer changes: the thread that runs the tests allocates, then waits.
+#[allow(dead_code, reason = "not every binary uses it")]
 pub fn live_at_rest() -> (i64, i64) {
     loop {
         let before = live();
@@ -40,16 +41,13 @@ pub fn live_at_rest() -> (i64, i64) {
     }
 }
 
-/// How many blocks came back wrongly since this was last asked.
+/// How many blocks were freed wrongly since the last call.
 pub fn take_faults() -> usize {
     FAULTS.swap(0, SeqCst)
 }
 
-/// Does the work with so many allocations, after which there is no memory left for this thread.
-#[allow(
-    dead_code,
-    reason = "not every test that keeps a ledger is out of memory"
-)]
+/// Runs the work; after so many allocations, further ones of this thread fail.
+#[allow(dead_code, reason = "not every binary uses it")]
 pub fn starved<R>(after: usize, work: impl FnOnce() -> R) -> R {
     LEFT.set(after);
     let result = work();
@@ -65,7 +63,7 @@ struct Header {
 }
 
 impl Ledger {
-    /// The block with its header, and where the user's part begins.
+    /// The layout of a block with its header, and the offset of the user's part.
     fn outer(layout: Layout) -> Option<(Layout, usize)> {
         Layout::new::<Header>().extend(layout).ok()
     }
@@ -95,8 +93,8 @@ impl Ledger {
     }
 }
 
-// SAFETY: hands on to `System` with a layout that `outer` computes alike on both ways; a block whose
-// header does not fit is a fault that the test reports, and is not freed.
+// SAFETY: every call passes on to `System`, with the layout that `outer` computes for both allocation and free. A
+// block whose header does not match is counted as a fault and not freed.
 unsafe impl GlobalAlloc for Ledger {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: `outer` is never of size 0.
@@ -113,8 +111,8 @@ unsafe impl GlobalAlloc for Ledger {
             FAULTS.fetch_add(1, SeqCst);
             return;
         };
-        // SAFETY: every block of this allocator has a header `offset` bytes before it, as long as
-        // its alignment is right; a header that does not match is reported and left alone.
+        // SAFETY: every block of this allocator has a header `offset` bytes before it, if its alignment is
+        // right. A header that does not match is counted and left alone.
         unsafe {
             let block = pointer.sub(offset);
             let header = block.cast::<Header>();

@@ -1,11 +1,11 @@
-//! What is out, however it holds its pool.
+//! Buffers in use, borrowed from their pool or owning a share of it.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use bytepool::{Buffer, Pool};
 
-/// Bytes that are out, all of them with the stamp of this loan, and what they cost.
+/// A buffer in use whose bytes all have the same stamp, and what it costs.
 pub struct Loan<B> {
     pub bytes: B,
     pub stamp: u8,
@@ -14,16 +14,20 @@ pub struct Loan<B> {
 
 impl<B: DerefMut<Target = [u8]>> Loan<B> {
     pub fn check(&self) {
-        assert_eq!(odd(&self.bytes, self.stamp), None, "changed while out");
+        assert_eq!(
+            first_other_than(&self.bytes, self.stamp),
+            None,
+            "changed while in use"
+        );
     }
 }
 
-pub enum Lent<'a> {
+pub enum Held<'a> {
     Borrowed(Buffer<&'a Pool>),
     Owned(Buffer<Arc<Pool>>),
 }
 
-impl Deref for Lent<'_> {
+impl Deref for Held<'_> {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -34,7 +38,7 @@ impl Deref for Lent<'_> {
     }
 }
 
-impl DerefMut for Lent<'_> {
+impl DerefMut for Held<'_> {
     fn deref_mut(&mut self) -> &mut [u8] {
         match self {
             Self::Borrowed(buffer) => buffer,
@@ -43,8 +47,8 @@ impl DerefMut for Lent<'_> {
     }
 }
 
-/// Where the first byte stands that is another one. As fast as memory can be compared.
-pub fn odd(bytes: &[u8], expected: u8) -> Option<usize> {
+/// The offset of the first byte with another value. As fast as a comparison of memory.
+pub fn first_other_than(bytes: &[u8], expected: u8) -> Option<usize> {
     let page = [expected; 4096];
     let mut pages = bytes.chunks(page.len());
     if pages.all(|chunk| *chunk == page[..chunk.len()]) {

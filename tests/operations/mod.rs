@@ -1,8 +1,8 @@
-//! A plan of operations on a pool, carried out step by step. After each step everything is checked that
-//! a pool promises. Plans are made of arbitrary bytes: by the fuzzer, and by the replay of its corpus.
+//! Carries out a plan of operations on a pool. After each step it checks everything that a pool promises. Plans are
+//! made of arbitrary bytes by the fuzzer, by the replay of its corpus, and by `bounds.rs`.
 
-mod desk;
 mod loan;
+mod other_thread;
 mod plan;
 
 use std::sync::Arc;
@@ -11,17 +11,17 @@ use std::time::Duration;
 use bytepool::{Buffer, Config, Error, Pool, Stats, Zero};
 
 use super::ledger::{live, starved, take_faults};
-use desk::elsewhere;
-use loan::{Lent, Loan, odd};
+use loan::{Held, Loan, first_other_than};
+use other_thread::on_another_thread;
 pub use plan::Plan;
 use plan::{How, Step, cost};
 
-/// The most buffers that are out at once, so that a step stays fast.
+/// The most buffers in use, so that a step stays fast.
 const MOST: usize = 12;
 
-/// Carries the plan out, and says what is wrong by a panic.
+/// Carries the plan out, and panics if a check fails.
 pub fn run(plan: &Plan) {
-    elsewhere(|| ()); // what the threads themselves need is not the pool's
+    on_another_thread(|| ()); // what the threads allocate for themselves comes before the count
     drop(std::thread::current());
     let before = live();
     if let Some(pool) = make(plan) {
@@ -30,7 +30,7 @@ pub fn run(plan: &Plan) {
             pool: &pool,
             config,
             closed: false,
-            out: Vec::new(),
+            held: Vec::new(),
             stamp: 0,
         };
         for step in plan.steps.iter().take(200) {
@@ -38,15 +38,15 @@ pub fn run(plan: &Plan) {
             run.check();
         }
         if plan.outlive {
-            let out = run.outlasting();
+            let held = run.outlasting();
             drop(pool);
-            out.iter().for_each(Loan::check);
+            held.iter().for_each(Loan::check);
         } else {
             run.finish();
         }
     }
-    assert_eq!(live(), before, "blocks and bytes that are lost");
-    assert_eq!(take_faults(), 0, "blocks freed as what they are not");
+    assert_eq!(live(), before, "leaked blocks and bytes");
+    assert_eq!(take_faults(), 0, "blocks freed with a wrong layout");
 }
 
 fn make(plan: &Plan) -> Option<Arc<Pool>> {
@@ -69,7 +69,7 @@ struct Run<'a> {
     pool: &'a Arc<Pool>,
     config: Config,
     closed: bool,
-    out: Vec<Loan<Lent<'a>>>,
+    held: Vec<Loan<Held<'a>>>,
     stamp: u8,
 }
 
@@ -80,17 +80,17 @@ impl<'a> Run<'a> {
             Step::Acquire(size, how) => self.acquire(size.bytes(), how, &before),
             Step::TooMuch(less) => {
                 self.acquire(usize::MAX - usize::from(less), How::Borrowed, &before);
-                // Below this the system is asked.
+                // Just below the limit, the system refuses.
                 self.acquire(
                     isize::MAX.unsigned_abs() - usize::from(less % 8),
                     How::Owned,
                     &before,
                 );
             }
-            Step::Drop { which, far } if !self.out.is_empty() => {
-                let loan = self.out.swap_remove(usize::from(which) % self.out.len());
+            Step::Drop { which, elsewhere } if !self.held.is_empty() => {
+                let loan = self.held.swap_remove(usize::from(which) % self.held.len());
                 match loan.bytes {
-                    Lent::Owned(buffer) if far => elsewhere(move || drop(buffer)),
+                    Held::Owned(buffer) if elsewhere => on_another_thread(move || drop(buffer)),
                     bytes => drop(bytes),
                 }
             }
@@ -100,15 +100,21 @@ impl<'a> Run<'a> {
                 let freed = self.pool.trim(keep) as u64;
                 let idle = self.pool.stats().idle_bytes;
                 assert_eq!(freed, before.idle_bytes - idle, "bytes trimmed");
-                assert!(idle <= keep as u64, "{idle} bytes stay of {keep}");
+                assert!(
+                    idle <= keep as u64,
+                    "{idle} bytes are left, {keep} were allowed"
+                );
                 let most = (idle + self.config.max_size as u64) > keep as u64;
-                assert!(freed == 0 || most, "{freed} freed, {idle} left, for {keep}");
+                assert!(
+                    freed == 0 || most,
+                    "trimmed too much: {freed} freed, {idle} left, {keep} allowed"
+                );
             }
             Step::Decay => {
                 let freed = self.pool.decay() + self.pool.decay();
                 let due = self.config.idle_timeout == Some(Duration::ZERO);
-                let unneeded = if due { before.idle_bytes } else { 0 };
-                assert_eq!(freed as u64, unneeded, "bytes decayed");
+                let unused = if due { before.idle_bytes } else { 0 };
+                assert_eq!(freed as u64, unused, "bytes decayed");
             }
             Step::Close => {
                 self.pool.close();
@@ -118,37 +124,40 @@ impl<'a> Run<'a> {
     }
 
     fn acquire(&mut self, n: usize, how: How, before: &Stats) {
-        if self.out.len() == MOST {
+        if self.held.len() == MOST {
             return;
         }
         let pool = self.pool;
         let lent = match how {
-            How::Borrowed => pool.acquire(n).map(Lent::Borrowed),
-            How::Owned => Pool::acquire_owned(pool, n).map(Lent::Owned),
-            How::Far => {
+            How::Borrowed => pool.acquire(n).map(Held::Borrowed),
+            How::Owned => Pool::acquire_owned(pool, n).map(Held::Owned),
+            How::OnAnotherThread => {
                 let pool = Arc::clone(pool);
-                elsewhere(move || Pool::acquire_owned(&pool, n).map(Lent::Owned))
+                on_another_thread(move || Pool::acquire_owned(&pool, n).map(Held::Owned))
             }
-            How::WithoutWaiting => pool.acquire_timeout(n, Duration::ZERO).map(Lent::Borrowed),
+            How::TimeoutZero => pool.acquire_timeout(n, Duration::ZERO).map(Held::Borrowed),
             How::Starved(after) => {
-                starved(usize::from(after), || pool.acquire(n)).map(Lent::Borrowed)
+                starved(usize::from(after), || pool.acquire(n)).map(Held::Borrowed)
             }
         };
         let after = pool.stats();
         let cost = cost(&self.config, n);
         let used = before.outstanding_bytes as usize;
         let max_bytes = self.config.max_bytes.unwrap_or(usize::MAX);
-        let lacking = cost > max_bytes.saturating_sub(used);
+        let missing = cost > max_bytes.saturating_sub(used);
         match lent {
             Ok(mut bytes) => {
-                assert!(!lacking && !self.closed, "{n} lent, {before:?}");
+                assert!(
+                    !missing && !self.closed,
+                    "{n} bytes were lent beyond the budget: {before:?}"
+                );
                 assert_eq!(bytes.len(), n);
                 let reused = hits(&after) > hits(before);
                 self.check_contents(&bytes, reused);
                 self.stamp = self.stamp % 255 + 1;
                 let stamp = self.stamp;
                 bytes.fill(stamp);
-                self.out.push(Loan { bytes, stamp, cost });
+                self.held.push(Loan { bytes, stamp, cost });
                 return;
             }
             Err(Error::Closed { requested }) => assert!(self.closed && requested == n),
@@ -156,46 +165,49 @@ impl<'a> Run<'a> {
                 assert!(requested == n && n > isize::MAX.unsigned_abs());
             }
             Err(Error::AboveBudget { requested, .. }) => assert!(requested > max_bytes),
-            Err(Error::Exhausted { waiting: 0, .. }) => {
-                assert!(lacking, "{n} refused, {before:?}");
-                if matches!(how, How::WithoutWaiting) {
+            Err(Error::Exhausted { waiters: 0, .. }) => {
+                assert!(
+                    missing,
+                    "{n} bytes were refused within the budget: {before:?}"
+                );
+                if matches!(how, How::TimeoutZero) {
                     assert_eq!(after.waits, before.waits + 1);
-                    return; // what was idle is gone, for the sake of who waited
+                    return; // idle memory was freed for the waiter
                 }
             }
             Err(Error::OutOfMemory { .. }) => match how {
                 How::Starved(_) => {
                     let done = |stats: &Stats| (hits(stats), stats.transient, stats.outstanding);
                     assert_eq!(done(&after), done(before));
-                    return; // something may have been freed to make room for it
+                    return; // idle memory may have been freed for the request
                 }
-                _ => assert!(n > isize::MAX.unsigned_abs() / 2, "{n} bytes are not much"),
+                _ => assert!(n > isize::MAX.unsigned_abs() / 2, "{n} bytes were refused"),
             },
             Err(error) => panic!("{n}: {error}"),
         }
-        assert_eq!(&after, before, "a request that was refused");
+        assert_eq!(&after, before, "a refused request changes nothing");
     }
 
-    /// What the new holder of bytes may find in them.
+    /// Checks what the new holder of a buffer sees in it.
     fn check_contents(&self, bytes: &[u8], reused: bool) {
         let expected = match (reused, self.config.zero, self.config.poison) {
-            (true, Zero::Never, false) => return, // whatever the last one wrote
+            (true, Zero::Never, false) => return, // any old bytes
             (true, Zero::Never, true) => 0xDB,
             _ => 0,
         };
         assert_eq!(
-            odd(bytes, expected),
+            first_other_than(bytes, expected),
             None,
-            "in new bytes, all {expected:#x}"
+            "new bytes must be {expected:#x}"
         );
     }
 
     fn check(&self) {
-        let Self { config, out, .. } = self;
-        out.iter().for_each(Loan::check);
+        let Self { config, held, .. } = self;
+        held.iter().for_each(Loan::check);
         let stats = self.pool.stats();
-        let bytes: usize = out.iter().map(|loan| loan.cost).sum();
-        assert_eq!(stats.outstanding, out.len() as u64);
+        let bytes: usize = held.iter().map(|loan| loan.cost).sum();
+        assert_eq!(stats.outstanding, held.len() as u64);
         assert_eq!(stats.outstanding_bytes, bytes as u64);
         assert_eq!((stats.dropped, stats.deferred), (0, 0));
         assert!(stats.peak_outstanding >= stats.outstanding);
@@ -203,33 +215,29 @@ impl<'a> Run<'a> {
         let mut idle = 0;
         for bucket in &stats.buckets {
             let mine = |loan: &&Loan<_>| loan.cost == bucket.size && loan.cost <= config.max_size;
-            let out = out.iter().filter(mine).count() as u64;
+            let in_use = held.iter().filter(mine).count() as u64;
             assert_eq!(
                 bucket.hits + bucket.misses,
-                bucket.returned + out,
+                bucket.returned + in_use,
                 "conservation: {bucket:?}"
             );
             let kept = bucket.returned - bucket.freed() - bucket.hits;
             assert_eq!(kept, bucket.depth as u64, "{bucket:?}");
             assert!(bucket.depth <= config.max_buffers, "{bucket:?}");
-            assert!(bucket.peak_outstanding >= out, "{bucket:?}");
+            assert!(bucket.peak_outstanding >= in_use, "{bucket:?}");
             idle += bucket.size * bucket.depth;
         }
         assert_eq!(stats.idle_bytes, idle as u64);
-        let most = if self.closed {
-            0
-        } else {
-            config.idle_bytes_kept()
-        };
+        let most = if self.closed { 0 } else { config.idle_limit() };
         assert!(idle <= most, "{stats:?}");
         if let Some(max_bytes) = config.max_bytes {
             assert!(bytes + idle <= max_bytes, "{stats:?}");
         }
     }
 
-    /// Everything goes home, and nothing is left that takes of the budget: all of it can be had at once.
+    /// Returns all buffers and trims. Then nothing takes any of the budget: one request can have all of it.
     fn finish(mut self) {
-        self.out.clear();
+        self.held.clear();
         self.check();
         self.pool.trim(0);
         self.check();
@@ -241,13 +249,13 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// What may stay out longer than the pool's last handle.
+    /// The buffers that can outlive the pool's last handle.
     fn outlasting(self) -> Vec<Loan<Buffer<Arc<Pool>>>> {
-        let owned = |Loan { bytes, stamp, cost }: Loan<Lent<'a>>| match bytes {
-            Lent::Owned(bytes) => Some(Loan { bytes, stamp, cost }),
-            Lent::Borrowed(_) => None,
+        let owned = |Loan { bytes, stamp, cost }: Loan<Held<'a>>| match bytes {
+            Held::Owned(bytes) => Some(Loan { bytes, stamp, cost }),
+            Held::Borrowed(_) => None,
         };
-        self.out.into_iter().filter_map(owned).collect()
+        self.held.into_iter().filter_map(owned).collect()
     }
 }
 

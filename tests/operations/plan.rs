@@ -1,23 +1,23 @@
-//! What a plan consists of, and what it means.
+//! A plan of operations: made of arbitrary bytes.
 
 use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use bytepool::{Config, Zero};
 
-/// A pool, and what is done with it.
+/// A pool's configuration, and the steps to perform on it.
 #[derive(Arbitrary, Debug)]
 pub struct Plan {
     pub null: bool,
-    /// Whether the pool's last handle goes while bytes are out.
+    /// Whether the pool's last handle is dropped while buffers are in use.
     pub outlive: bool,
     min_size: u16,
     max_size: Size,
     max_buffers: u8,
-    steps_a_doubling: u8,
+    steps_per_doubling: u8,
     max_idle_bytes: Option<Size>,
     max_bytes: Option<Size>,
-    /// None, none at all, or a long one.
+    /// No timeout, one of zero, or one of an hour.
     idle_timeout: Option<bool>,
     zero: u8,
     poison: bool,
@@ -27,15 +27,15 @@ pub struct Plan {
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub enum Step {
     Acquire(Size, How),
-    /// Drops one of those that are out, perhaps in another thread.
+    /// Drops one of the buffers in use, if `elsewhere` on another thread.
     Drop {
         which: u8,
-        far: bool,
+        elsewhere: bool,
     },
     Trim(Size),
     Decay,
     Close,
-    /// Asks for as many bytes as nobody can have.
+    /// Requests more bytes than the system can have.
     TooMuch(u8),
 }
 
@@ -43,14 +43,15 @@ pub enum Step {
 pub enum How {
     Borrowed,
     Owned,
-    /// In another thread, which has a shelf of its own.
-    Far,
-    WithoutWaiting,
-    /// With memory for so many allocations and no more.
+    /// On another thread, which has another shard.
+    OnAnotherThread,
+    /// With a timeout of zero.
+    TimeoutZero,
+    /// After so many allocations the system has no memory left.
     Starved(u8),
 }
 
-/// A number of bytes, mostly a small one.
+/// A number of bytes, mostly below 3,000.
 #[derive(Arbitrary, Clone, Copy, Debug)]
 pub struct Size(u16);
 
@@ -64,7 +65,7 @@ impl Size {
 }
 
 impl Plan {
-    /// Mostly one that makes sense.
+    /// A configuration that is valid in most plans.
     pub fn config(&self) -> Config {
         let max_size = match self.max_size {
             Size(u16::MAX) => 1 << 40,
@@ -74,24 +75,24 @@ impl Plan {
             u8::MAX => usize::MAX,
             n => usize::from(n % 6),
         };
-        let timeout = |none| if none { 0 } else { 3600 };
+        let timeout = |zero| if zero { 0 } else { 3600 };
         Config {
             min_size: usize::from(self.min_size) % (max_size + 2),
             max_size,
             max_buffers,
-            steps: [1, 2, 4, 3][usize::from(self.steps_a_doubling % 16 / 5)],
+            steps: [1, 2, 4, 3][usize::from(self.steps_per_doubling % 16 / 5)],
             max_idle_bytes: self.max_idle_bytes.map(Size::bytes),
             max_bytes: self.max_bytes.map(Size::bytes),
             idle_timeout: self
                 .idle_timeout
-                .map(|none| Duration::from_secs(timeout(none))),
+                .map(|zero| Duration::from_secs(timeout(zero))),
             zero: [Zero::Never, Zero::Release, Zero::Allocate][usize::from(self.zero % 3)],
             poison: self.poison,
         }
     }
 }
 
-/// What a request of `n` bytes takes: the capacity of the first class that holds it, or what was asked.
+/// What a request of `n` bytes costs: the capacity of its size class, or `n` for a transient request.
 pub fn cost(config: &Config, n: usize) -> usize {
     if n > config.max_size {
         return n;

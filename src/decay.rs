@@ -1,0 +1,26 @@
+//! Frees idle memory that was not used for `idle_timeout`.
+
+use crate::bucket::Victims;
+use crate::pool::Pool;
+use crate::stats::Reason;
+
+impl Pool {
+    /// Frees idle memory that was not used since the last decay, and returns how many bytes it freed.
+    ///
+    /// Call it as often as you like: it does something once per `idle_timeout`, and otherwise returns 0. So
+    /// memory is freed after one to two timeouts without use.
+    pub fn decay(&self) -> usize {
+        let due = |timeout| self.decay.is_over(timeout);
+        if !self.config.idle_timeout.is_some_and(due) {
+            return 0;
+        }
+        let mut freed = 0_usize;
+        for bucket in &self.buckets {
+            let victims = Victims::UnusedSinceDecay;
+            let evicted = self.evict_from(bucket, usize::MAX, victims, Reason::Decayed);
+            freed = freed.saturating_add(evicted);
+            bucket.begin_decay();
+        }
+        freed
+    }
+}

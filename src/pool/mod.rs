@@ -1,0 +1,130 @@
+//! The pool as a whole: what it consists of, how it is made, its stats. `acquire.rs` lends buffers, `give_back.rs`
+//! takes them back.
+
+mod acquire;
+mod give_back;
+#[cfg(all(test, not(loom)))]
+mod tests;
+
+pub(crate) use acquire::Source;
+
+use crate::bucket::Bucket;
+use crate::budget::Budget;
+use crate::config::Config;
+use crate::error::Error;
+use crate::interval::Interval;
+use crate::size_class::SizeClasses;
+use crate::stats::{Counter, Gauge, Stats, Transient};
+use crate::storage::Storage;
+
+/// A pool of byte buffers in size classes.
+///
+/// Every method takes `&self`: share the pool by reference or in an [`Arc`](std::sync::Arc).
+#[derive(Debug)]
+pub struct Pool {
+    pub(crate) config: Config,
+    classes: SizeClasses,
+    pub(crate) buckets: Vec<Bucket<Storage>>,
+    pub(crate) budget: Budget,
+    pub(crate) decay: Interval,
+    transient: Transient,
+    deferred: Counter,
+    deferred_bytes: Gauge,
+    /// From the configuration: whether reused memory has to be prepared.
+    prepares: bool,
+    /// From the configuration: whether returned memory has to be wiped.
+    wipes: bool,
+}
+
+impl Pool {
+    /// Makes a pool.
+    ///
+    /// # Errors
+    /// `min_size > max_size`, a `max_size` of 2^40 or more, `steps` other than 1, 2 and 4, or no memory to
+    /// keep track of `max_buffers` buffers per size class.
+    pub fn new(config: Config) -> Result<Self, Error> {
+        config.check()?;
+        let classes = SizeClasses::new(config.min_size, config.max_size, config.steps);
+        let mut buckets = Vec::new();
+        let count = classes.capacities().count();
+        buckets
+            .try_reserve_exact(count)
+            .map_err(|_| Error::OutOfMemory {
+                requested: count.saturating_mul(size_of::<Bucket<Storage>>()),
+            })?;
+        for size in classes.capacities() {
+            buckets.push(Bucket::new(size, config.max_buffers)?);
+        }
+        Ok(Self::with_buckets(config, classes, buckets))
+    }
+
+    /// A pool that pools nothing: every request allocates, every drop frees. It counts requests and refuses
+    /// them as a pool does, so you can swap it in when you suspect a memory bug.
+    #[must_use]
+    pub fn null() -> Self {
+        let classes = SizeClasses::new(0, 0, 1);
+        Self::with_buckets(Config::NULL, classes, Vec::new())
+    }
+
+    /// A null pool with the budget of the pool that it replaces.
+    #[cfg(feature = "python")]
+    pub(crate) fn null_for(config: &Config) -> Self {
+        let null = Config {
+            max_bytes: config.max_bytes,
+            ..Config::NULL
+        };
+        Self::with_buckets(null, SizeClasses::new(0, 0, 1), Vec::new())
+    }
+
+    fn with_buckets(config: Config, classes: SizeClasses, buckets: Vec<Bucket<Storage>>) -> Self {
+        Self {
+            config,
+            classes,
+            buckets,
+            budget: Budget::new(&config),
+            decay: Interval::default(),
+            transient: Transient::default(),
+            deferred: Counter::default(),
+            deferred_bytes: Gauge::default(),
+            prepares: config.prepares(),
+            wipes: config.wipes(),
+        }
+    }
+
+    /// The configuration of the pool. The sizes of a null pool are 0.
+    #[must_use]
+    pub fn config(&self) -> Config {
+        self.config
+    }
+
+    /// A snapshot of the counters.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let Self {
+            buckets,
+            transient,
+            deferred,
+            ..
+        } = self;
+        let (outstanding, peak_outstanding) = transient.outstanding.get();
+        let (outstanding_bytes, peak_outstanding_bytes) = transient.outstanding_bytes.get();
+        let mut stats = Stats {
+            outstanding,
+            outstanding_bytes,
+            peak_outstanding,
+            peak_outstanding_bytes,
+            transient: transient.served.get(),
+            transient_bytes: outstanding_bytes,
+            waits: self.budget.waits(),
+            dropped: transient.dropped.get(),
+            deferred: deferred.get(),
+            deferred_bytes: self.deferred_bytes.get().0,
+            ..Stats::default()
+        };
+        for (bucket, dropped) in buckets.iter().map(Bucket::stats) {
+            stats.add(bucket, dropped);
+        }
+        stats.peak_idle_bytes = stats.peak_idle_bytes.min(self.config.idle_limit() as u64);
+        stats
+    }
+}
