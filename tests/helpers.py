@@ -65,7 +65,7 @@ def wait_for_waiters(pool: Pool, n: int) -> None:
             assert pool.max_bytes
             pool.view(pool.max_bytes).release()
         except PoolExhaustedError as error:
-            if f"and {n} requests wait" in str(error):
+            if f", {n} waiters" in str(error):
                 return
         time.sleep(0.001)
     raise AssertionError(f"{n} requests do not wait")

@@ -99,7 +99,7 @@ def test_waiters_are_served_in_order_and_never_overtaken() -> None:
         wait_for_waiters(pool, position + 1)
     for alloc in in_use[:3]:
         alloc.release()
-        with pytest.raises(PoolExhaustedError, match="4 requests wait"):
+        with pytest.raises(PoolExhaustedError, match="4 waiters"):
             pool.view(1)  # fits, but waiters come first
         assert pool.stats().idle_bytes == 0
     assert not served
@@ -203,7 +203,7 @@ def test_forked_child_ignores_the_waiters_of_its_parent() -> None:
             try:
                 pool.view(1)
             except bytepool.PoolExhaustedError as error:
-                if "1 requests wait" in str(error):
+                if ", 1 waiters" in str(error):
                     break
             time.sleep(0.001)
         child = os.fork()

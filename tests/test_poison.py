@@ -25,7 +25,7 @@ def test_write_to_an_idle_buffer_raises_at_its_next_allocation(n: int) -> None:
     pool = Pool(min_size=64, poison=True)
     address = address_of_idle_buffer(pool, n)
     ctypes.memset(address + n // 2, 1, 1)
-    with pytest.raises(BytesOverwrittenError, match=rf"{n // 2} after it had come home"):
+    with pytest.raises(BytesOverwrittenError, match=rf"{n // 2}: its address was kept"):
         pool.allocate(n)
     assert issubclass(BytesOverwrittenError, MisuseError)
     # The error is raised once, and the pool stays usable.

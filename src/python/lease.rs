@@ -11,7 +11,8 @@ use pyo3::types::PyMemoryView;
 
 use super::shared::{PoolRef, detach_if_large};
 use super::tracking::AllocationRecord;
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, Lender};
+use crate::stats::ReturnedBy;
 use crate::sync::{AtomicU8, Ordering};
 
 /// Nobody has to release the lease: it was not handed out yet, or was released.
@@ -102,7 +103,7 @@ impl Lease {
         let references = unsafe { ffi::Py_REFCNT(lease.as_ptr()) };
         if references > 1 {
             this.state.store(DEFERRED, Ordering::Relaxed);
-            this.buffer.pool().begin_deferral(this.buffer.capacity());
+            this.buffer.lender().begin_deferral(this.buffer.capacity());
             if let Some(record) = &this.record {
                 record.get().set_released();
             }
@@ -146,12 +147,12 @@ impl Drop for Lease {
     /// breaks the contract of the buffer protocol, as it would with any exporter.)
     #[inline]
     fn drop(&mut self) {
-        if self.buffer.pool().wipes() {
+        if self.buffer.lender().wipes() {
             wipe(&mut self.buffer);
         }
         let state = *self.state.get_mut();
         if state == HANDED_OUT {
-            self.buffer.mark_dropped();
+            self.buffer.set_returned_by(ReturnedBy::Drop);
         }
         if state == DEFERRED || self.record.is_some() {
             self.end_special(state);
@@ -168,7 +169,7 @@ impl Lease {
             Python::attach(|py| end_record(py, &record, state == HANDED_OUT));
         }
         if state == DEFERRED {
-            self.buffer.pool().end_deferral(self.buffer.capacity());
+            self.buffer.lender().end_deferral(self.buffer.capacity());
         }
     }
 }

@@ -4,8 +4,8 @@ use std::ops::Deref;
 
 use pyo3::prelude::*;
 
-pub(super) use crate::budget::pool::Place as WaiterGuard;
-use crate::buffer::Buffer;
+pub(super) use crate::budget::pool::WaiterGuard;
+use crate::buffer::{Buffer, Lent};
 use crate::error::Error;
 use crate::pool::Pool;
 
@@ -45,9 +45,7 @@ impl PoolRef {
     /// A buffer of `n` bytes, ready for its user.
     #[inline]
     pub(super) fn lend(self, py: Python<'_>, n: usize) -> Result<Buffer<Self>, Error> {
-        let prepare =
-            |buffer: &mut Buffer<Self>| detach_if_large(py, buffer.len(), || buffer.prepare());
-        Pool::lend(self, n, prepare)
+        prepared(py, Pool::lend(self, n)?)
     }
 
     /// The buffer of `n` bytes that the waiter was granted; `None` while it still waits.
@@ -57,9 +55,8 @@ impl PoolRef {
         n: usize,
         waiter: &WaiterGuard<Self>,
     ) -> Option<Result<Buffer<Self>, Error>> {
-        let prepare =
-            |buffer: &mut Buffer<Self>| detach_if_large(py, buffer.len(), || buffer.prepare());
-        Pool::lend_turn(self, n, &waiter.turn, prepare)
+        let lent = Pool::lend_to_waiter(self, n, &waiter.waiter)?;
+        Some(lent.and_then(|lent| prepared(py, lent)))
     }
 }
 
@@ -69,6 +66,20 @@ impl Deref for PoolRef {
     fn deref(&self) -> &Pool {
         &self.0.get().0
     }
+}
+
+#[inline]
+fn prepared(py: Python<'_>, lent: Lent<PoolRef>) -> Result<Buffer<PoolRef>, Error> {
+    match lent {
+        Lent::Ready(buffer) => Ok(buffer),
+        Lent::Unprepared(buffer) => prepare(py, buffer),
+    }
+}
+
+#[cold]
+fn prepare(py: Python<'_>, mut buffer: Buffer<PoolRef>) -> Result<Buffer<PoolRef>, Error> {
+    detach_if_large(py, buffer.len(), || buffer.prepare())?;
+    Ok(buffer)
 }
 
 /// Does work that reads or writes so many bytes. Other threads run meanwhile if that takes long.

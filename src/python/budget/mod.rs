@@ -38,7 +38,7 @@ pub(super) fn wait(
     let begin = Instant::now();
     let deadline = begin.checked_add(timeout.duration());
     let parker = Parker::default();
-    let waiter = WaiterGuard::join(pool.share(py), n, parker.waker())?;
+    let waiter = WaiterGuard::enqueue(pool.share(py), n, parker.waker())?;
     let mut park = FIRST_PARK;
     loop {
         if let Some(lent) = pool.share(py).lend_to_waiter(py, n, &waiter) {

@@ -30,7 +30,7 @@ impl Waiter {
     #[new]
     fn new(py: Python<'_>, pool: Py<Pool>, n: Integer, wake: Py<PyAny>) -> PyResult<Self> {
         let n = n.check("n", Limit::Platform)?;
-        let guard = WaiterGuard::join(pool.get().core().share(py), n, waker(py, wake)?)?;
+        let guard = WaiterGuard::enqueue(pool.get().core().share(py), n, waker(py, wake)?)?;
         Ok(Self { pool, n, guard })
     }
 

@@ -257,7 +257,7 @@ impl Pool {
     /// How many idle bytes the whole pool keeps; 0 for the null pool.
     #[getter]
     fn max_idle_bytes(&self) -> usize {
-        self.core.config().idle_bytes_kept()
+        self.core.config().idle_limit()
     }
 
     /// The budget: how many bytes may be in use and idle together. None means no limit.
