@@ -67,6 +67,10 @@ memcheck: build ## run the Rust tests and many Python tests under valgrind
 test-freethreaded: build ## run the Python tests on a CPython without a GIL, which is built if missing
 	FREETHREADED=$(FREETHREADED) bash scripts/freethreaded.sh
 
+.PHONY: test-clients
+test-clients: build ## run client libraries against a real Redis, NATS, MariaDB and RabbitMQ
+	BYTEPOOL_TEST_SERVERS=real $(BIN)/pytest -p no:cacheprovider tests/test_clients.py
+
 .PHONY: test-debug
 test-debug: build ## run the Python tests with CPython's memory checks and development mode
 	PYTHONMALLOC=debug $(BIN)/python -X dev -W error -m pytest -p no:cacheprovider
@@ -127,6 +131,10 @@ instructions: build ## count the instructions of the hot paths, and compare them
 bench-streams: build ## measure the CPU time of a receiving server: asyncio's streams, ours, and alternatives
 	$(BIN)/python benches/streams.py
 	$(BIN)/python benches/idle_connections.py
+
+.PHONY: bench-clients
+bench-clients: build ## measure what streams.install() saves client libraries of real servers
+	PYTHONPATH=tests $(BIN)/python benches/clients.py
 
 .PHONY: bench-memory
 bench-memory: build ## measure the memory of a process after a burst and under a mixed load

@@ -1,0 +1,1 @@
+"""Libraries that read through asyncio's streams, and servers for them."""
