@@ -19,8 +19,8 @@ const LARGE: usize = 64 << 10;
 pub(super) struct SharedPool(Pool);
 
 impl SharedPool {
-    // Stays attached to the interpreter, although it may take a while: a process can fork whenever no
-    // thread is attached, and the fork must find every lock free.
+    // Stays attached to the interpreter, although it may take a while. Under a GIL no other thread can fork
+    // meanwhile, so the child process never gets a lock that this thread holds.
     pub(super) fn decay(&self) -> usize {
         self.0.decay()
     }
