@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from helpers import run_python
 
 import bytepool
@@ -14,6 +15,7 @@ def test_every_call_returns_the_same_pool() -> None:
     assert pool.max_size == bytepool.Pool().max_size
 
 
+@pytest.mark.thread_unsafe(reason="its threads would share the default pool, and it counts")
 def test_default_pool_can_be_observed_tracked_and_trimmed() -> None:
     pool = bytepool.default_pool()
     pool.trim()
