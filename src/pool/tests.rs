@@ -128,6 +128,21 @@ fn printing_a_buffer_does_not_show_its_contents() {
 }
 
 #[test]
+fn with_poison_a_returned_buffer_is_filled_once() {
+    let pool = Pool::new(Config {
+        poison: true,
+        ..Config::DEFAULT
+    })
+    .unwrap();
+    let mut buffer = pool.acquire(100).unwrap();
+    buffer.wipe();
+    buffer[9] = 1; // a second fill would hide this
+    drop(buffer);
+    let error = pool.acquire(100).unwrap_err();
+    assert!(matches!(error, Error::Overwritten { offset: 9, .. }));
+}
+
+#[test]
 fn one_thread_takes_and_another_returns_without_a_needless_allocation() {
     const UNDER_WAY: usize = 16;
     let pool = pool(16, 64, 2 * UNDER_WAY);
