@@ -25,7 +25,7 @@ def test_exhausted_budget_raises_memory_error_with_the_numbers() -> None:
         pool.allocator().allocate,
     )
     for refused in refusals:
-        with pytest.raises(PoolExhaustedError, match="1024 bytes .*4096 of 4096 .*0 waiters"):
+        with pytest.raises(PoolExhaustedError, match=r"1024 bytes .*4096 of 4096 .*0 waiters"):
             refused(1)
     assert issubclass(PoolExhaustedError, MemoryError)
     assert pool.stats().outstanding == 4
