@@ -71,6 +71,10 @@ test-freethreaded: build ## run the Python tests on a CPython without a GIL, whi
 test-clients: build ## run client libraries against a real Redis, NATS, MariaDB and RabbitMQ
 	BYTEPOOL_TEST_SERVERS=real $(BIN)/pytest -p no:cacheprovider tests/test_clients.py
 
+.PHONY: test-pytest
+test-pytest: build ## test the pytest plugin with pytest 7.0, 8.0 and 9.0
+	bash scripts/pytest_versions.sh
+
 .PHONY: test-debug
 test-debug: build ## run the Python tests with CPython's memory checks and development mode
 	PYTHONMALLOC=debug $(BIN)/python -X dev -W error -m pytest -p no:cacheprovider

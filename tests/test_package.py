@@ -12,7 +12,13 @@ import bytepool
 
 
 def test_public_names_belong_to_the_package() -> None:
-    for name in set(bytepool.__all__) - {"__version__", "decay", "Stats", "BucketStats"}:
+    for name in set(bytepool.__all__) - {
+        "__version__",
+        "decay",
+        "default_pool",
+        "Stats",
+        "BucketStats",
+    }:
         thing = getattr(bytepool, name)
         assert (thing.__module__, thing.__qualname__) == ("bytepool", name)
 

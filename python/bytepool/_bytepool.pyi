@@ -17,12 +17,20 @@ __all__ = [
     "Pool",
     "PoolClosedError",
     "PoolExhaustedError",
+    "SharedPool",
     "Waiter",
     "__version__",
+    "live_pools",
 ]
 
 FREE_THREADED: Final[bool]
 __version__: Final[str]
+
+def live_pools() -> list[SharedPool]:
+    """Returns all pools of the process, oldest first.
+
+    Closed pools are among them, and pools that exist only because buffers of theirs are in use.
+    """
 
 class MisuseError(RuntimeError):
     """An allocator or a pool was used in a state that does not allow it.
@@ -309,6 +317,24 @@ class Lease:
     if sys.version_info >= (3, 12):
         # Before, a buffer that a C type exports has no name in Python.
         def __buffer__(self, flags: int, /) -> memoryview: ...
+
+@final
+class SharedPool:
+    """What a ``Pool`` shares with the buffers that it lent: its buckets, its counters and its tracking.
+
+    ``live_pools()`` lists these objects. They keep no pool open.
+    """
+
+    @property
+    def outstanding(self) -> int:
+        """How many buffers are in use, tracked or not."""
+    def tracked(self) -> list[AllocationRecord]:
+        """As ``Pool.tracked()``."""
+    @property
+    def track(self) -> Literal["off", "sampled", "all"]:
+        """As ``Pool.track``."""
+    @track.setter
+    def track(self, value: Literal["off", "sampled", "all"]) -> None: ...
 
 @final
 class AllocationRecord:

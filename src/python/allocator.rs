@@ -159,7 +159,7 @@ impl Allocator {
 
     fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         let held = self.lease.lock().as_ref().map(|lease| lease.get().size());
-        let pool = self.pool.get().describe(py)?;
+        let pool = self.pool.get().core().get().describe(py)?;
         let described = match held {
             Some(size) => format!("<Allocator holding {size} bytes of {pool}>"),
             None => format!("<Allocator holding nothing of {pool}>"),

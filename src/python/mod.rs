@@ -28,6 +28,7 @@ mod decay;
 mod error;
 mod lease;
 mod pool;
+mod registry;
 mod shared;
 mod stats;
 mod tracking;
@@ -37,6 +38,7 @@ mod tracking;
 // behind locks and atomics, and no lock is held while Python code runs.
 #[pyo3::pymodule(gil_used = false)]
 mod _bytepool {
+    use super::registry;
     #[pymodule_export]
     use super::{
         allocator::Allocator,
@@ -47,11 +49,23 @@ mod _bytepool {
         },
         lease::Lease,
         pool::Pool,
+        shared::SharedPool,
         tracking::AllocationRecord,
     };
+    use crate::error::Error;
+    use pyo3::prelude::*;
+
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "Python's name for it")]
     const __version__: &str = env!("CARGO_PKG_VERSION");
     #[pymodule_export]
     const FREE_THREADED: bool = cfg!(Py_GIL_DISABLED);
+
+    /// Returns all pools of the process, oldest first.
+    ///
+    /// Closed pools are among them, and pools that exist only because buffers of theirs are in use.
+    #[pyfunction]
+    fn live_pools(py: Python<'_>) -> PyResult<Vec<Bound<'_, SharedPool>>> {
+        registry::live(py).ok_or_else(|| Error::OutOfMemory { requested: 0 }.into())
+    }
 }

@@ -1,28 +1,90 @@
 //! The core's pool as a Python object, and lending from it.
 
 use std::ops::Deref;
+use std::sync::Weak;
 
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 
+use super::args::{Choice, Chosen};
+use super::config::constructor_call;
+use super::error::string;
+use super::tracking::{Level, Tracker};
 pub(super) use crate::budget::pool::WaiterGuard;
 use crate::buffer::{Buffer, Lent};
 use crate::error::Error;
 use crate::pool::Pool;
+use crate::sync::Arc;
 
 /// Preparing fewer bytes takes less time than detaching from the interpreter and attaching again.
 const LARGE: usize = 64 << 10;
 
-/// What a ``Pool`` shares with the buffers that it lent: its buckets and counters.
+/// What a ``Pool`` shares with the buffers that it lent: its buckets, its counters and its tracking.
+///
+/// ``live_pools()`` lists these objects. They keep no pool open.
 // Leases share it by Python's reference count. An `Arc` would cost two more atomic operations per buffer,
 // on one counter that all threads share.
 #[pyclass(frozen, weakref, module = "bytepool._bytepool")]
-pub(super) struct SharedPool(Pool);
+pub(super) struct SharedPool {
+    core: Pool,
+    name: Option<String>,
+    tracker: Tracker,
+    alive: Arc<()>,
+}
 
 impl SharedPool {
     // Stays attached to the interpreter, although it may take a while. Under a GIL no other thread can fork
     // meanwhile, so the child process never gets a lock that this thread holds.
     pub(super) fn decay(&self) -> usize {
-        self.0.decay()
+        self.core.decay()
+    }
+
+    pub(super) fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    #[inline]
+    pub(super) fn tracker(&self) -> &Tracker {
+        &self.tracker
+    }
+
+    /// A reference that is dead when the pool does not exist any more.
+    pub(super) fn alive(&self) -> Weak<()> {
+        Arc::downgrade(&self.alive)
+    }
+
+    /// What `repr` shows.
+    pub(super) fn describe(&self, py: Python<'_>) -> PyResult<String> {
+        constructor_call(py, &self.core.config(), self.name())
+    }
+}
+
+#[pymethods]
+impl SharedPool {
+    /// How many buffers are in use, tracked or not.
+    #[getter]
+    fn outstanding(&self) -> u64 {
+        self.core.stats().outstanding
+    }
+
+    /// As ``Pool.tracked()``.
+    fn tracked<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.tracker.tracked(py)
+    }
+
+    /// As ``Pool.track``.
+    #[getter]
+    fn track(&self) -> &'static str {
+        self.tracker.level().name()
+    }
+
+    #[setter]
+    fn set_track(&self, track: Chosen<Level>) {
+        self.tracker.set_level(track.0);
+    }
+
+    fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        string(py, self.describe(py)?)
     }
 }
 
@@ -30,8 +92,25 @@ impl SharedPool {
 pub(super) struct PoolRef(Py<SharedPool>);
 
 impl PoolRef {
-    pub(super) fn new(py: Python<'_>, pool: Pool) -> PyResult<Self> {
-        Py::new(py, SharedPool(pool)).map(Self)
+    pub(super) fn new(
+        py: Python<'_>,
+        core: Pool,
+        name: Option<String>,
+        tracker: Tracker,
+    ) -> PyResult<Self> {
+        let alive = Arc::new(());
+        let shared = SharedPool {
+            core,
+            name,
+            tracker,
+            alive,
+        };
+        Py::new(py, shared).map(Self)
+    }
+
+    #[inline]
+    pub(super) fn get(&self) -> &SharedPool {
+        self.0.get()
     }
 
     pub(super) fn bind<'py>(&self, py: Python<'py>) -> &Bound<'py, SharedPool> {
@@ -64,7 +143,7 @@ impl Deref for PoolRef {
     type Target = Pool;
 
     fn deref(&self) -> &Pool {
-        &self.0.get().0
+        &self.get().core
     }
 }
 

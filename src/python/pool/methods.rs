@@ -200,7 +200,7 @@ impl Pool {
     /// Every counter is exact. While other threads use the pool, the snapshot may lie between two of their
     /// calls.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        stats::to_python(py, self.name.as_deref(), &self.core.stats())
+        stats::to_python(py, self.core.get().name(), &self.core.stats())
     }
 
     /// Return the records of the tracked buffers in use, oldest first.
@@ -208,7 +208,7 @@ impl Pool {
     /// Each is a ``bytepool.tracking.AllocationRecord``. Only buffers that were allocated while ``track``
     /// was on have one; ``stats().outstanding`` counts all buffers in use.
     fn tracked<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        self.tracker.tracked(py)
+        self.core.get().tracker().tracked(py)
     }
 
     /// Which buffers are tracked: ``"off"``, ``"sampled"`` (one in 128) or ``"all"``.
@@ -216,18 +216,18 @@ impl Pool {
     /// It can be set, and holds for the buffers that are allocated from then on.
     #[getter]
     fn track(&self) -> &'static str {
-        self.tracker.level().name()
+        self.core.get().tracker().level().name()
     }
 
     #[setter]
     fn set_track(&self, track: Chosen<Level>) {
-        self.tracker.set_level(track.0);
+        self.core.get().tracker().set_level(track.0);
     }
 
     /// The pool's name; None if it has none.
     #[getter]
     fn name(&self) -> Option<&str> {
-        self.name.as_deref()
+        self.core.get().name()
     }
 
     /// The configured smallest size class in bytes; 0 for the null pool.
@@ -286,7 +286,7 @@ impl Pool {
     }
 
     fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        string(py, self.describe(py)?)
+        string(py, self.core.get().describe(py)?)
     }
 
     /// Raise TypeError: a pool cannot be pickled or copied.

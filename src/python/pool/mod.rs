@@ -6,9 +6,9 @@ use pyo3::prelude::*;
 
 use super::args::Timeout;
 use super::budget;
-use super::config::constructor_call;
 use super::decay::Collector;
 use super::lease::Lease;
+use super::registry;
 use super::shared::PoolRef;
 use super::tracking::{Level, Tracker};
 use crate::buffer::Buffer;
@@ -58,8 +58,6 @@ use crate::pool;
 #[pyclass(frozen, weakref, module = "bytepool")]
 pub(crate) struct Pool {
     core: PoolRef,
-    name: Option<String>,
-    tracker: Tracker,
 }
 
 impl Drop for Pool {
@@ -78,15 +76,12 @@ impl Pool {
     ) -> PyResult<Self> {
         let tracker = Tracker::new(track)?;
         let idle_timeout = pool.config().idle_timeout;
-        let core = PoolRef::new(py, pool)?;
+        let core = PoolRef::new(py, pool, name, tracker)?;
+        registry::add(core.bind(py))?;
         if let Some(idle_timeout) = idle_timeout {
-            Collector::watch(core.bind(py), idle_timeout)?;
+            Collector::watch(py, idle_timeout)?;
         }
-        Ok(Self {
-            core,
-            name,
-            tracker,
-        })
+        Ok(Self { core })
     }
 
     /// A new lease of `n` bytes. If the budget is used up, this waits as long as `timeout` says.
@@ -113,16 +108,12 @@ impl Pool {
         buffer: Buffer<PoolRef>,
         has_handle: bool,
     ) -> PyResult<Bound<'py, Lease>> {
-        let record = (slf.get().tracker).record(slf.as_any(), buffer.len(), has_handle);
+        let tracker = slf.get().core.get().tracker();
+        let record = tracker.record(slf.as_any(), buffer.len(), has_handle);
         Lease::create(slf.py(), buffer, record)
     }
 
     pub(super) fn core(&self) -> &PoolRef {
         &self.core
-    }
-
-    /// What `repr` shows.
-    pub(super) fn describe(&self, py: Python<'_>) -> PyResult<String> {
-        constructor_call(py, &self.core.config(), self.name.as_deref())
     }
 }
