@@ -14,21 +14,27 @@ from typing import TYPE_CHECKING, BinaryIO
 import pamqp.frame
 from pamqp import base, body, commands, header
 
-from libraries.values import value
+from libraries.values import server_context, value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
 @contextlib.contextmanager
-def serve(handle: Callable[[BinaryIO, Callable[[bytes], object]], None]) -> Iterator[int]:
+def serve(server: str) -> Iterator[int]:
     """Serve each connection in a thread, and yield the port."""
+    handle = FAKES[server]
+    upgrade = server_context() if server == "nats-tls" else None
     threads: list[threading.Thread] = []
     connections: list[socket.socket] = []
 
     def run(connection: socket.socket) -> None:
-        with connection, connection.makefile("rb") as lines, contextlib.suppress(OSError):
-            handle(lines, connection.sendall)
+        with connection, contextlib.suppress(OSError):
+            if upgrade:
+                connection.sendall(info(tls_required=True))
+                connection = upgrade.wrap_socket(connection, server_side=True)
+            with connection, connection.makefile("rb") as lines:
+                handle(lines, connection.sendall)
 
     def accept() -> None:
         with contextlib.suppress(OSError):  # the listener is closed
@@ -68,8 +74,16 @@ def redis(lines: BinaryIO, send: Callable[[bytes], object]) -> None:
             send(b"+OK\r\n")
 
 
+def info(**more: bool) -> bytes:
+    return b"INFO %b\r\n" % json.dumps({"max_payload": 64 << 20, "headers": True, **more}).encode()
+
+
 def nats(lines: BinaryIO, send: Callable[[bytes], object]) -> None:
-    send(b"INFO %b\r\n" % json.dumps({"max_payload": 64 << 20, "headers": True}).encode())
+    send(info())
+    nats_after_info(lines, send)
+
+
+def nats_after_info(lines: BinaryIO, send: Callable[[bytes], object]) -> None:
     subscription = b""
     while line := lines.readline():
         match line.split():
@@ -162,4 +176,10 @@ def amqp(lines: BinaryIO, send: Callable[[bytes], object]) -> None:
                 pass
 
 
-FAKES = {"redis": redis, "nats": nats, "mysql": mysql, "amqp": amqp}
+FAKES = {
+    "redis": redis,
+    "nats": nats,
+    "nats-tls": nats_after_info,
+    "mysql": mysql,
+    "amqp": amqp,
+}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import shutil
 import socket
@@ -14,10 +15,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from libraries.values import SIZES, value
+from libraries.values import SIZES, value, write_certificate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 HOST = "127.0.0.1"
 LARGEST = 64 << 20  # of a message, in bytes; some servers allow 1 MiB unless told otherwise
@@ -25,6 +26,7 @@ LARGEST = 64 << 20  # of a message, in bytes; some servers allow 1 MiB unless to
 PACKAGES = {
     "redis": ("redis-server", "redis-server"),
     "nats": ("nats-server", "nats-server"),
+    "nats-tls": ("nats-server", "nats-server"),
     "mysql": ("mariadbd", "mariadb-server"),
     "amqp": ("/usr/lib/rabbitmq/bin/rabbitmq-server", "rabbitmq-server"),
 }
@@ -90,13 +92,18 @@ def redis(folder: str) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def nats(folder: str) -> Iterator[int]:
+def nats(folder: str, *, with_tls: bool = False) -> Iterator[int]:
     port = free_port()
     config = Path(folder, "nats.conf")
-    config.write_text(f"listen: {HOST}:{port}\nmax_payload: {LARGEST}\n")
+    text = f"listen: {HOST}:{port}\nmax_payload: {LARGEST}\n"
+    if with_tls:
+        certificate = write_certificate(folder)
+        text += f"tls {{cert_file: '{certificate}', key_file: '{certificate}'}}\n"
+    config.write_text(text)
     with process(program("nats"), "-c", str(config)) as child:
         wait_for(port, child)
-        responder = (sys.executable, "-m", "libraries.responder", str(port))
+        responder = [sys.executable, "-m", "libraries.responder", str(port)]
+        responder += ["tls"] if with_tls else []
         with process(*responder, PYTHONPATH=str(Path(__file__).parents[1])):
             yield port
 
@@ -174,7 +181,13 @@ async def _publish(port: int) -> None:
             await channel.default_exchange.publish(message, routing_key=str(size))
 
 
-SERVERS = {"redis": redis, "nats": nats, "mysql": mysql, "amqp": amqp}
+SERVERS: dict[str, Callable[[str], contextlib.AbstractContextManager[int]]] = {
+    "redis": redis,
+    "nats": nats,
+    "nats-tls": functools.partial(nats, with_tls=True),
+    "mysql": mysql,
+    "amqp": amqp,
+}
 
 
 @contextlib.contextmanager

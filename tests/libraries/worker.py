@@ -11,6 +11,7 @@ import contextlib
 import gc
 import json
 import socket
+import ssl
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -47,10 +48,10 @@ async def redis_without_hiredis(port: int) -> AsyncIterator[Get]:
 
 
 @contextlib.asynccontextmanager
-async def nats(port: int) -> AsyncIterator[Get]:
+async def nats(port: int, **options: Any) -> AsyncIterator[Get]:
     import nats
 
-    client = await nats.connect(f"nats://{HOST}:{port}")
+    client = await nats.connect(f"nats://{HOST}:{port}", **options)
 
     async def get(size: int) -> bytes:
         message = await client.request("value", b"%d" % size, timeout=60)
@@ -58,6 +59,12 @@ async def nats(port: int) -> AsyncIterator[Get]:
 
     yield get
     await client.close()
+
+
+def nats_with_tls(port: int) -> contextlib.AbstractAsyncContextManager[Get]:
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return nats(port, tls=context)
 
 
 @contextlib.asynccontextmanager
@@ -144,6 +151,7 @@ LIBRARIES = {
     "redis-py": redis_without_hiredis,
     "redis-py, hiredis": redis,
     "nats-py": nats,
+    "nats-py, TLS": nats_with_tls,
     "aiomysql": mysql,
     "aio-pika": amqp,
     "hypercorn": hypercorn,
