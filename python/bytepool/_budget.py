@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import weakref
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from bytepool._bytepool import FREE_THREADED, PoolExhaustedError, Waiter
-from bytepool._free_threading import collect_garbage
+from bytepool._garbage import collect_garbage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import SupportsIndex
 
     from bytepool._bytepool import Allocator, Pool
@@ -66,13 +66,26 @@ async def _wait(
     waiters: list[weakref.ref[Waiter]] = []
     with Waiter(pool, n, wake) as waiter:
         waiters.append(weakref.ref(waiter))
-        await (_wait_and_collect(granted) if FREE_THREADED else granted)
+        with _collecting(granted):
+            await granted
         return take(waiter)
 
 
-async def _wait_and_collect(granted: asyncio.Future[None]) -> None:
-    """Wait for the future, and collect garbage from time to time, which may set its result."""
-    begin, timeout = time.monotonic(), 0.001
-    while not (await asyncio.wait([granted], timeout=timeout))[0]:
-        collect_garbage(time.monotonic() - begin)
-        timeout = min(2 * timeout, 1.0)  # other tasks may wait as well
+@contextmanager
+def _collecting(granted: asyncio.Future[None]) -> Iterator[None]:
+    """Collect garbage from time to time, which may free the bytes that the block waits for."""
+    # Without a GIL, this thread itself may have to run Python code to free them.
+    pause = 0.001 if FREE_THREADED else 1.0
+    timer: asyncio.TimerHandle
+
+    def tick() -> None:
+        nonlocal pause, timer
+        collect_garbage(1.0)
+        pause = min(2 * pause, 1.0)  # other tasks may wait as well
+        timer = granted.get_loop().call_later(pause, tick)
+
+    timer = granted.get_loop().call_later(pause, tick)
+    try:
+        yield
+    finally:
+        timer.cancel()

@@ -10,33 +10,50 @@ use pyo3::sync::PyOnceLock;
 use super::args::Timeout;
 use super::shared::{PoolRef, WaiterGuard};
 use crate::buffer::Buffer;
+use crate::error::Error;
 use crate::sync::Parker;
 
 /// A thread that waits handles signals at least this often.
 const MAX_PARK: Duration = Duration::from_millis(50);
 
 /// In a free-threaded Python the thread itself may have to free the memory that it waits for, see
-/// `bytepool/_free_threading.py`, so it first looks after a shorter time.
+/// `bytepool/_garbage.py`, so it first looks after a shorter time.
 const FIRST_PARK: Duration = if cfg!(Py_GIL_DISABLED) {
     Duration::from_millis(1)
 } else {
     MAX_PARK
 };
 
-/// Blocks the thread until the budget has `n` bytes for it, and returns the buffer.
-///
-/// It waits in Rust, detached from the interpreter, which may end a detached thread at any time. It parks
-/// for short times and handles signals between them.
+/// Seconds between two garbage collections of a thread that waits.
+const COLLECT_EVERY: f64 = 1.0;
+
+/// Serves a request that the budget refused. A reference cycle may hold the memory, so this collects garbage
+/// before it waits as long as `timeout` says.
 #[cold]
 #[inline(never)]
-pub(super) fn wait(
+pub(super) fn lend_refused(
     py: Python<'_>,
     pool: &PoolRef,
     n: usize,
     timeout: Timeout,
+    refusal: Error,
 ) -> PyResult<Buffer<PoolRef>> {
-    let begin = Instant::now();
-    let deadline = begin.checked_add(timeout.duration());
+    let mut refused = Err(refusal);
+    if collect_garbage(py, 0.0)? {
+        refused = pool.share(py).lend(py, n);
+    }
+    match refused {
+        Err(Error::Exhausted { .. }) if timeout.waits() => wait(py, pool, n, timeout),
+        result => Ok(result?),
+    }
+}
+
+/// Blocks the thread until the budget has `n` bytes for it, and returns the buffer.
+///
+/// It waits in Rust, detached from the interpreter, which may end a detached thread at any time. It parks
+/// for short times and handles signals between them.
+fn wait(py: Python<'_>, pool: &PoolRef, n: usize, timeout: Timeout) -> PyResult<Buffer<PoolRef>> {
+    let deadline = Instant::now().checked_add(timeout.duration());
     let parker = Parker::default();
     let waiter = WaiterGuard::enqueue(pool.share(py), n, parker.waker())?;
     let mut park = FIRST_PARK;
@@ -53,19 +70,16 @@ pub(super) fn wait(
         let until = end.min(deadline.or(end));
         py.detach(|| parker.park(until));
         py.check_signals()?;
-        if cfg!(Py_GIL_DISABLED) {
-            collect_garbage(py, begin.elapsed())?;
-        }
+        collect_garbage(py, COLLECT_EVERY)?;
         park = park.saturating_mul(2).min(MAX_PARK);
     }
 }
 
-/// `waited`: how long this thread has waited so far.
-#[cold]
-fn collect_garbage(py: Python<'_>, waited: Duration) -> PyResult<()> {
+/// Whether garbage was collected. `min_pause`: how many seconds to let pass after the last collection, at least.
+fn collect_garbage(py: Python<'_>, min_pause: f64) -> PyResult<bool> {
     static COLLECT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let collect = COLLECT.import(py, "bytepool._free_threading", "collect_garbage")?;
-    collect.call1((waited.as_secs_f64(),)).map(drop)
+    let collect = COLLECT.import(py, "bytepool._garbage", "collect_garbage")?;
+    collect.call1((min_pause,))?.extract()
 }
 
 /// The coroutine of `Pool.allocate_async`.

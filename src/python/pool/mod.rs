@@ -95,7 +95,9 @@ impl Pool {
         let (py, core) = (slf.py(), &slf.get().core);
         let buffer = match core.share(py).lend(py, n) {
             Ok(buffer) => buffer,
-            Err(Error::Exhausted { .. }) if timeout.waits() => budget::wait(py, core, n, timeout)?,
+            Err(error @ Error::Exhausted { .. }) => {
+                budget::lend_refused(py, core, n, timeout, error)?
+            }
             Err(error) => return Err(error.into()),
         };
         Self::lease_of(slf, buffer, has_handle)
