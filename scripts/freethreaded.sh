@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Runs the Python tests on a CPython without a GIL: as they are, and each in four threads at a time.
+# Runs the Python tests on a CPython without a GIL: once as they are, and once with each in four threads.
 #
-# FREETHREADED names the interpreter. Without it the script takes what scripts/cpython.sh finds or builds: 3.14, or
-# else 3.13, which needs an older PyO3. Everything is in target/freethreaded and is made once.
+# FREETHREADED names the interpreter. Without it, scripts/cpython.sh finds or builds one: 3.14, or else 3.13, which
+# needs an older PyO3. Everything is in target/freethreaded and is made once.
 set -euo pipefail
 root=$PWD/target/freethreaded
 mkdir -p "$root"
@@ -26,8 +26,8 @@ if [ ! -e "$env/installed" ] || [ pyproject.toml -nt "$env/installed" ]; then
     "$bin/pip" install --quiet --upgrade pip
     "$bin/pip" install --quiet maturin pytest-run-parallel
     if [ "$version" = 3.13 ]; then
-        # cffi, and with it cryptography, which trustme needs, have never been there for it. Who has no
-        # wheel any more had one.
+        # cffi never supported it, and trustme needs cffi through cryptography. Of the other packages, old
+        # releases have wheels for it.
         "$bin/python" - >"$root/requirements" <<'PY'
 import tomllib
 for requirement in tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["test"]:
@@ -38,7 +38,7 @@ PY
         .venv/bin/python -m trustme --quiet --dir "$env" --identities localhost
         cat >"$("$bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/trustme.py" <<PY
 class CA:
-    """What the tests use of the real one, with a certificate that it made."""
+    """What the tests use of the real class, with a certificate that the real one made."""
 
     def issue_cert(self, *names):
         return self
@@ -70,24 +70,24 @@ rm -rf "$root/wheels"
 "$bin/pip" install --quiet --force-reinstall --no-deps "$root"/wheels/*.whl
 
 echo "== $("$bin/python" -VV), $(ls "$root/wheels")"
-# Python says so with a warning, and switches the GIL on, if an extension does not promise to do without.
+# Python warns and enables the GIL if an extension does not declare that it works without.
 "$bin/python" -W error -c 'import sys, bytepool; assert not sys._is_gil_enabled()'
-# Whatever the others promise.
+# Keep the GIL disabled, whatever other extensions declare.
 export PYTHON_GIL=0
 others=(
-    # An older PyO3 than ours aborts there, on a CPython with a GIL as well.
+    # The older PyO3 aborts in this test, with a GIL too.
     tests/test_budget_threads.py::test_daemon_thread_may_wait_while_the_interpreter_shuts_down
-    # Its garbage collector runs at other times, and says aloud when it has no memory itself.
+    # The garbage collector runs at other times, and prints a message if it has no memory for itself.
     tests/test_decay.py::test_garbage_collector_runs_decay_without_calls_to_the_pool
     tests/test_args.py::test_no_memory_for_a_message_raises_memory_error
-    # Its allocator takes address space in advance.
+    # The allocator (mimalloc) reserves address space in advance.
     "tests/test_out_of_memory.py::test_memory_error_loses_no_buffer_and_the_pool_stays_usable[threads]"
     "tests/test_bench.py::test_fresh_memory_causes_page_faults_and_pooled_memory_does_not"
-    # valgrind knows nothing of it.
+    # valgrind does not know mimalloc.
     tests/test_memcheck.py
 )
 "$bin/pytest" -p no:cacheprovider -p no:run-parallel "${others[@]/#/--deselect=}" "$@"
-# Without those that only start processes, or are busy with threads of their own for long.
-others+=(tests/test_bench.py tests/test_examples.py tests/test_leaks.py tests/test_soak.py tests/test_out_of_memory.py \
-    tests/test_stress.py)
+# Leave out the tests that only start processes, and long tests that have threads of their own.
+others+=(tests/test_bench.py tests/test_clients.py tests/test_examples.py tests/test_leaks.py tests/test_soak.py \
+    tests/test_out_of_memory.py tests/test_stress.py)
 "$bin/pytest" -p no:cacheprovider --parallel-threads=4 "${others[@]/#/--deselect=}" "$@"
