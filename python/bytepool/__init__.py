@@ -12,6 +12,7 @@ any more, so a release too early, twice, or never cannot corrupt memory. ``defau
 pool that is used wherever you give none.
 """
 
+from bytepool import _fork as _fork
 from bytepool import decay
 from bytepool._bytepool import (
     Allocator,

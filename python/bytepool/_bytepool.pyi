@@ -21,6 +21,7 @@ __all__ = [
     "Waiter",
     "__version__",
     "live_pools",
+    "settle_after_fork",
 ]
 
 FREE_THREADED: Final[bool]
@@ -30,6 +31,13 @@ def live_pools() -> list[SharedPool]:
     """Returns all pools of the process, oldest first.
 
     Closed pools are among them, and pools that exist only because buffers of theirs are in use.
+    """
+
+def settle_after_fork() -> None:
+    """Adapt all pools to this process, a forked child.
+
+    Requests that the parent queued leave the queue. Buffers that the parent had in use no longer count
+    against ``max_bytes``: the threads that would return them may not exist here.
     """
 
 class MisuseError(RuntimeError):

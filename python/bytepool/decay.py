@@ -55,22 +55,51 @@ def in_loop(pool: Pool) -> Iterator[None]:
 def in_thread(pool: Pool) -> Iterator[None]:
     """Call ``pool.decay()`` from a thread, until the end of the block.
 
+    A process that is forked within the block gets a thread of its own.
+
     Raises ValueError if the pool has no ``idle_timeout``.
     """
-    interval = _interval(pool)
-    done = threading.Event()
-
-    def run() -> None:
-        while not done.wait(interval):
-            pool.decay()
-
-    thread = threading.Thread(target=run, name="bytepool.decay", daemon=True)
+    thread = _Thread(pool, _interval(pool))
     thread.start()
+    _threads.add(thread)
     try:
         yield
     finally:
-        done.set()
-        thread.join()
+        _threads.discard(thread)
+        thread.stop()
+
+
+class _Thread:
+    """A thread that calls ``pool.decay()``, and can be started again in a forked child."""
+
+    def __init__(self, pool: Pool, interval: float) -> None:
+        self._pool, self._interval = pool, interval
+
+    def start(self) -> None:
+        # A new event each time: after a fork, a thread of the parent may have the old one locked.
+        self._done = threading.Event()
+        thread = threading.Thread(
+            target=self._run, args=(self._done,), name="bytepool.decay", daemon=True
+        )
+        thread.start()
+        self._thread = thread
+
+    def _run(self, done: threading.Event) -> None:
+        while not done.wait(self._interval):
+            self._pool.decay()
+
+    def stop(self) -> None:
+        self._done.set()
+        self._thread.join()
+
+
+_threads: set[_Thread] = set()
+
+
+def _restart_threads() -> None:
+    """Start the threads of all ``in_thread`` blocks again. A forked child has none of them."""
+    for thread in list(_threads):
+        thread.start()
 
 
 def _interval(pool: Pool) -> float:

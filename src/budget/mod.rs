@@ -35,6 +35,9 @@ struct State {
     quota: usize,
     /// Bytes that exist, or are reserved for a waiter. 0 without `max_bytes`.
     used: usize,
+    /// In a forked child: bytes that were in use at the fork. They do not count, because nobody may be left to
+    /// return them.
+    inherited: usize,
     /// How many requests have waited so far.
     waits: u64,
     closed: bool,
@@ -101,8 +104,7 @@ impl Budget {
             return Ok(());
         };
         let mut state = self.state.lock();
-        state.remove_waiters_of_other_processes();
-        if !state.waiters.is_empty() || bytes > max_bytes.saturating_sub(state.used) {
+        if !state.waiters.is_empty() || bytes > max_bytes.saturating_sub(state.taken()) {
             return Err(state.exhausted(bytes, max_bytes));
         }
         state.used = state.used.saturating_add(bytes);
@@ -155,9 +157,8 @@ impl Budget {
 
     fn grant_next(&self) -> Option<Wake> {
         let mut state = self.state.lock();
-        state.remove_waiters_of_other_processes();
         let need = state.waiters.front()?.need();
-        let free = self.max_bytes?.saturating_sub(state.used);
+        let free = self.max_bytes?.saturating_sub(state.taken());
         if need > free {
             return None;
         }
@@ -169,7 +170,6 @@ impl Budget {
     /// calls `Wake`.
     pub(crate) fn hand_to_waiter(&self, storage: Storage) -> Result<Option<Wake>, Storage> {
         let mut state = self.state.lock();
-        state.remove_waiters_of_other_processes();
         let fits = |waiter: &mut Arc<Waiter>| waiter.need() == storage.len();
         match state.waiters.pop_front_if(fits) {
             Some(waiter) => Ok(waiter.grant(Grant::Returned(storage))),
@@ -198,11 +198,20 @@ impl Budget {
         None
     }
 
+    /// In a forked child: forgets the waiters of the parent, and all bytes in use. `idle` bytes are idle.
+    #[cfg(feature = "python")]
+    pub(crate) fn settle_after_fork(&self, idle: usize) {
+        let mut state = self.state.lock();
+        state.inherited = state.used.saturating_sub(idle);
+        let lost = mem::take(&mut state.waiters);
+        drop(state);
+        drop(lost);
+    }
+
     /// Grants nothing from now on, and wakes all waiters.
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
-        state.remove_waiters_of_other_processes();
         let waiters = mem::take(&mut state.waiters);
         drop(state);
         for waiter in waiters {
@@ -223,14 +232,14 @@ impl State {
         }
         Error::Exhausted {
             requested,
-            used: self.used,
+            used: self.taken(),
             max_bytes,
             waiters: self.waiters.len(),
         }
     }
 
-    fn remove_waiters_of_other_processes(&mut self) {
-        let other = |waiter: &mut Arc<Waiter>| waiter.is_of_another_process();
-        while self.waiters.pop_front_if(other).is_some() {}
+    /// How much of the budget is taken.
+    fn taken(&self) -> usize {
+        self.used.saturating_sub(self.inherited)
     }
 }

@@ -60,6 +60,12 @@ impl Pool {
         }
     }
 
+    /// In a forked child: forgets the waiters of the parent, and all that is in use.
+    #[cfg(feature = "python")]
+    pub(crate) fn settle_after_fork(&self) {
+        self.budget.settle_after_fork(self.idle_bytes());
+    }
+
     /// What a request for `n` bytes costs the budget, in bytes.
     fn cost(&self, n: usize) -> usize {
         self.bucket(n).map_or(n, Bucket::size)

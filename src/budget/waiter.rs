@@ -1,6 +1,6 @@
 //! A queued request for the budget, and how it ends.
 
-use std::{fmt, mem, process};
+use std::{fmt, mem};
 
 use crate::error::Error;
 use crate::storage::Storage;
@@ -14,8 +14,6 @@ pub(crate) type Wake = Box<dyn FnOnce() + Send>;
 pub(crate) struct Waiter {
     /// What the request costs, in bytes.
     need: usize,
-    /// The process that queued it: after a fork the child has the entry, but not the thread that waits.
-    process: u32,
     state: Mutex<State>,
 }
 
@@ -59,18 +57,12 @@ impl Waiter {
     pub(super) fn new(need: usize, wake: Wake) -> Self {
         Self {
             need,
-            process: process::id(),
             state: Mutex::new(State::Waiting(wake)),
         }
     }
 
     pub(super) fn need(&self) -> usize {
         self.need
-    }
-
-    /// Whether the process that queued it was forked, and this is the child.
-    pub(super) fn is_of_another_process(&self) -> bool {
-        self.process != process::id()
     }
 
     /// Called with the budget locked, so that the waiter does not leave the queue meanwhile.

@@ -8,6 +8,7 @@
 //! config     the constructor's arguments, the environment variable BYTEPOOL, repr
 //! stats      a snapshot of the counters as dataclasses
 //! shared     the core's pool, shared by Python's reference count; lending
+//! fork       what a forked child settles
 //! decay      the garbage collector's callback that frees idle memory
 //! tracking   which buffers are recorded, and their records
 //! lease      the hidden object that owns a buffer and exports it
@@ -26,6 +27,7 @@ mod budget;
 mod config;
 mod decay;
 mod error;
+mod fork;
 mod lease;
 mod pool;
 mod registry;
@@ -47,6 +49,7 @@ mod _bytepool {
             BytesAlreadyAllocatedError, BytesAlreadyReturnedError, BytesOverwrittenError,
             MisuseError, PoolClosedError, PoolExhaustedError,
         },
+        fork::settle_after_fork,
         lease::Lease,
         pool::Pool,
         shared::SharedPool,

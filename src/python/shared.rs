@@ -39,6 +39,10 @@ impl SharedPool {
         self.core.decay()
     }
 
+    pub(super) fn settle_after_fork(&self) {
+        self.core.settle_after_fork();
+    }
+
     pub(super) fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
