@@ -14,18 +14,27 @@ use crate::storage::Storage;
 /// The byte that fills idle memory of a pool with `poison`: neither text nor a likely number.
 const POISON: u8 = 0xDB;
 
+/// The index of the size class that a buffer belongs to. No class has the index `TRANSIENT`.
+pub type Class = usize;
+
+pub(crate) const TRANSIENT: Class = usize::MAX;
+
 /// What a buffer needs to know of the pool that lent it. Every pointer to a pool implements it.
 pub trait Lender {
     #[doc(hidden)]
     fn config(&self) -> &Config;
 
-    /// Whether returned buffers are wiped.
+    /// Whether reused buffers have to be prepared.
+    #[doc(hidden)]
+    fn prepares(&self) -> bool;
+
+    /// Whether returned buffers have to be wiped.
     #[doc(hidden)]
     fn wipes(&self) -> bool;
 
     /// Takes the memory of a dropped buffer back.
     #[doc(hidden)]
-    fn give_back(&self, storage: Storage, by: ReturnedBy);
+    fn give_back(&self, storage: Storage, class: Class, by: ReturnedBy);
 }
 
 /// Bytes on loan from a [`Pool`](crate::Pool). It dereferences to a slice of exactly the requested length, and
@@ -46,6 +55,7 @@ pub struct Buffer<L: Lender> {
     /// As long as the capacity of the size class. `None` only while the buffer is being dropped.
     storage: Option<Storage>,
     len: usize,
+    class: Class,
     lender: L,
     by: ReturnedBy,
     wiped: bool,
@@ -71,14 +81,20 @@ impl<L: Lender> Lent<L> {
 
 impl<L: Lender> Buffer<L> {
     #[inline]
-    pub(crate) fn new(storage: Storage, len: usize, lender: L) -> Self {
+    pub(crate) fn new(storage: Storage, class: Class, len: usize, lender: L) -> Self {
         Self {
             storage: Some(storage),
             len,
+            class,
             lender,
             by: ReturnedBy::Release,
             wiped: false,
         }
+    }
+
+    #[inline]
+    pub(crate) fn prepares(&self) -> bool {
+        self.lender.prepares()
     }
 
     #[cold]
@@ -163,7 +179,7 @@ impl<L: Lender> Drop for Buffer<L> {
             self.wipe();
         }
         if let Some(storage) = self.storage.take() {
-            self.lender.give_back(storage, self.by);
+            self.lender.give_back(storage, self.class, self.by);
         }
     }
 }

@@ -71,29 +71,34 @@ impl<T> Bucket<T> {
         self.size
     }
 
-    /// Takes the newest item of this thread's shard. `None`: try [`pop_slow`](Self::pop_slow).
+    /// Takes the newest item of this thread's shard. `None`: try [`steal`](Self::steal).
     #[inline]
     pub(crate) fn pop(&self) -> Option<T> {
         self.shard(thread_index()).lock().pop()
     }
 
-    /// Takes an item of any shard.
+    /// Takes an item of any shard whose lock is free. `None`: try [`pop_slow`](Self::pop_slow).
     #[cold]
-    pub(crate) fn pop_slow(&self) -> Result<T, Miss> {
+    pub(crate) fn steal(&self) -> Option<T> {
         let index = thread_index();
         let mut own = self.shard(index).lock();
         if let Some(item) = own.pop() {
-            return Ok(item); // returned meanwhile by a thread that shares the shard
+            return Some(item); // returned meanwhile by a thread that shares the shard
         }
         for distance in (1..SHARDS).cycle().take((SHARDS - 1) * ATTEMPTS) {
             // Only tried, because this thread holds a lock that the other's owner may be waiting for.
             if let Some(mut other) = self.shard(index.wrapping_add(distance)).try_lock()
                 && let Some(item) = own.pop_from(&mut other)
             {
-                return Ok(item);
+                return Some(item);
             }
         }
-        drop(own);
+        None
+    }
+
+    /// Takes an item of any shard, or counts a miss.
+    #[cold]
+    pub(crate) fn pop_slow(&self) -> Result<T, Miss> {
         self.lock().pop()
     }
 

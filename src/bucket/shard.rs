@@ -35,7 +35,8 @@ pub(crate) struct Shard<T> {
     older: VecDeque<T>,
     /// How many items the shard may keep: its part of the bucket's quota.
     pub(crate) quota: usize,
-    /// The fewest items since the mark was last reset. So many items, the oldest, were not used since then.
+    /// The fewest items since the mark was last reset. So many items, the oldest, were not used since then. All of
+    /// them are in `older`, so that taking the newest item leaves the mark as it is.
     low_water: usize,
     /// The fewest items between the last decay and the last reset of `low_water`.
     low_water_before: usize,
@@ -77,8 +78,15 @@ impl<T> Shard<T> {
 
     #[inline]
     pub(crate) fn pop(&mut self) -> Option<T> {
-        let item = self.newest.take().or_else(|| self.older.pop_back());
-        // After a pop, `older` holds everything that is left.
+        match self.newest.take() {
+            Some(item) => Some(item),
+            None => self.pop_older(),
+        }
+    }
+
+    #[inline]
+    fn pop_older(&mut self) -> Option<T> {
+        let item = self.older.pop_back();
         self.low_water = self.low_water.min(self.older.len());
         item
     }
@@ -141,12 +149,17 @@ impl<T> Shard<T> {
     /// From now on every item is `UnusedSinceEviction` until it is taken.
     pub(crate) fn reset_low_water(&mut self) {
         self.low_water_before = self.count(Victims::UnusedSinceDecay);
-        self.low_water = self.depth();
+        self.mark_all_unused();
     }
 
     /// From now on every item is `UnusedSinceDecay` until it is taken.
     pub(crate) fn begin_decay(&mut self) {
-        self.low_water = self.depth();
+        self.mark_all_unused();
         self.low_water_before = self.low_water;
+    }
+
+    fn mark_all_unused(&mut self) {
+        self.older.extend(self.newest.take());
+        self.low_water = self.older.len();
     }
 }

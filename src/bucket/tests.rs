@@ -13,7 +13,8 @@ fn on_another_thread<R: Send>(work: impl FnOnce() -> R + Send) -> R {
 }
 
 fn pop<T>(bucket: &Bucket<T>) -> Result<T, Miss> {
-    bucket.pop().map_or_else(|| bucket.pop_slow(), Ok)
+    let idle = bucket.pop().or_else(|| bucket.steal());
+    idle.map_or_else(|| bucket.pop_slow(), Ok)
 }
 
 /// A budget without limits that matter here.

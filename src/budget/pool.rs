@@ -7,9 +7,8 @@ use super::{Grant, Waiter, Wake};
 use crate::bucket::Bucket;
 use crate::buffer::{Buffer, Lent};
 use crate::error::Error;
-use crate::pool::{Pool, Source};
+use crate::pool::{Pool, Taken};
 use crate::stats::Reason;
-use crate::storage::Storage;
 use crate::sync::{Arc, Parker, Wakeup};
 
 impl Pool {
@@ -68,7 +67,8 @@ impl Pool {
 
     /// What a request for `n` bytes costs the budget, in bytes.
     fn cost(&self, n: usize) -> usize {
-        self.bucket(n).map_or(n, Bucket::size)
+        let bucket = self.buckets.get(self.class_of(n));
+        bucket.map_or(n, Bucket::size)
     }
 
     /// The error for a request of `n` bytes that does not fit in the budget.
@@ -91,27 +91,28 @@ impl Pool {
         waiter: &Waiter,
     ) -> Option<Result<Lent<P>, Error>> {
         let taken = match pool.budget.take(waiter)? {
-            Ok(Grant::Returned(storage)) => Ok((storage, Source::Reused)),
+            Ok(Grant::Returned(storage)) => Ok(Taken::reused(storage, pool.class_of(n))),
             Ok(Grant::Reserved) => pool.take_reserved(n),
             Err(error) => Err(error),
         };
-        Some(taken.map(|(storage, source)| Self::lend_storage(pool, n, storage, source)))
+        Some(taken.map(|taken| Self::lend_taken(pool, n, taken)))
     }
 
     /// Memory for bytes that are reserved in the budget already.
-    fn take_reserved(&self, n: usize) -> Result<(Storage, Source), Error> {
-        let Some(bucket) = self.bucket(n) else {
-            return Ok((self.transient(n)?, Source::Fresh));
+    fn take_reserved(&self, n: usize) -> Result<Taken, Error> {
+        let class = self.class_of(n);
+        let Some(bucket) = self.buckets.get(class) else {
+            return self.transient(n);
         };
         match bucket.pop_slow() {
             Ok(storage) => {
                 self.budget.release(bucket.size());
-                Ok((storage, Source::Reused))
+                Ok(Taken::reused(storage, class))
             }
             Err(miss) => {
                 let fresh = self.allocate(bucket.size(), n);
-                let fresh = fresh.inspect_err(|_| bucket.undo_miss(&miss))?;
-                Ok((fresh, Source::Fresh))
+                let storage = fresh.inspect_err(|_| bucket.undo_miss(&miss))?;
+                Ok(Taken::fresh(storage, class))
             }
         }
     }
@@ -135,7 +136,8 @@ impl<P: Deref<Target = Pool>> WaiterGuard<P> {
     /// Leaves the queue. A grant that was not taken passes to the next waiter.
     pub(crate) fn leave(&self) {
         if let Some(storage) = self.pool.budget.leave(&self.waiter) {
-            drop(Buffer::new(storage, 0, &*self.pool));
+            let class = self.pool.class_of(storage.len());
+            drop(Buffer::new(storage, class, 0, &*self.pool));
         }
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 use super::Pool;
 use crate::bucket::Bucket;
-use crate::buffer::{Buffer, Lent};
+use crate::buffer::{Buffer, Class, Lent, TRANSIENT};
 use crate::error::Error;
 use crate::stats::Reason;
 use crate::storage::Storage;
@@ -15,9 +15,37 @@ pub(super) const LARGEST_REQUEST: usize = isize::MAX.unsigned_abs();
 
 /// Whether memory is fresh from the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Source {
+enum Source {
     Fresh,
     Reused,
+}
+
+/// Memory for a request.
+pub(crate) struct Taken {
+    storage: Storage,
+    class: Class,
+    source: Source,
+}
+
+impl Taken {
+    #[inline]
+    pub(crate) fn reused(storage: Storage, class: Class) -> Self {
+        let source = Source::Reused;
+        Self {
+            storage,
+            class,
+            source,
+        }
+    }
+
+    pub(crate) fn fresh(storage: Storage, class: Class) -> Self {
+        let source = Source::Fresh;
+        Self {
+            storage,
+            class,
+            source,
+        }
+    }
 }
 
 impl Pool {
@@ -46,44 +74,42 @@ impl Pool {
 impl Pool {
     #[inline]
     pub(crate) fn lend<P: Deref<Target = Self>>(pool: P, n: usize) -> Result<Lent<P>, Error> {
-        let bucket = pool.bucket(n);
-        let (storage, source) = match bucket.and_then(Bucket::pop) {
-            Some(storage) => (storage, Source::Reused),
-            None => pool.acquire_slow(bucket, n)?,
+        let class = pool.class_of(n);
+        let popped = pool.buckets.get(class).and_then(Bucket::pop);
+        let taken = match popped {
+            Some(storage) => Taken::reused(storage, class),
+            None => pool.acquire_slow(class, n)?,
         };
-        Ok(Self::lend_storage(pool, n, storage, source))
+        Ok(Self::lend_taken(pool, n, taken))
     }
 
     #[inline]
-    pub(crate) fn lend_storage<P: Deref<Target = Self>>(
-        pool: P,
-        n: usize,
-        storage: Storage,
-        source: Source,
-    ) -> Lent<P> {
-        if source == Source::Reused && pool.prepares {
-            return Lent::Unprepared(Buffer::new(storage, n, pool));
+    pub(crate) fn lend_taken<P: Deref<Target = Self>>(pool: P, n: usize, taken: Taken) -> Lent<P> {
+        let Taken {
+            storage,
+            class,
+            source,
+        } = taken;
+        let buffer = Buffer::new(storage, class, n, pool);
+        if source == Source::Reused && buffer.prepares() {
+            return Lent::Unprepared(buffer);
         }
-        Lent::Ready(Buffer::new(storage, n, pool))
+        Lent::Ready(buffer)
     }
 
-    /// The bucket that serves `n` bytes; `None` for a transient request.
+    /// The size class that serves `n` bytes; `TRANSIENT` if none does.
     #[inline]
-    pub(crate) fn bucket(&self, n: usize) -> Option<&Bucket<Storage>> {
-        self.buckets.get(self.classes.class_of(n)?)
+    pub(crate) fn class_of(&self, n: usize) -> Class {
+        self.classes.class_of(n).unwrap_or(TRANSIENT)
     }
 
     /// Serves a request for which this thread's shard is empty.
     #[cold]
-    fn acquire_slow(
-        &self,
-        bucket: Option<&Bucket<Storage>>,
-        n: usize,
-    ) -> Result<(Storage, Source), Error> {
+    fn acquire_slow(&self, class: Class, n: usize) -> Result<Taken, Error> {
         if self.budget.is_closed() {
             return Err(Error::Closed { requested: n });
         }
-        let Some(bucket) = bucket else {
+        let Some(bucket) = self.buckets.get(class) else {
             if n > LARGEST_REQUEST {
                 return Err(Error::TooLarge {
                     requested: n,
@@ -91,16 +117,31 @@ impl Pool {
                 });
             }
             self.reserve(n)?;
-            return Ok((self.transient(n)?, Source::Fresh));
+            return self.transient(n);
         };
+        if let Some(storage) = bucket.steal() {
+            return Ok(Taken::reused(storage, class));
+        }
+        if let Some(borrowed) = self.borrow(class) {
+            return Ok(borrowed);
+        }
         let miss = match bucket.pop_slow() {
-            Ok(storage) => return Ok((storage, Source::Reused)),
+            Ok(storage) => return Ok(Taken::reused(storage, class)),
             Err(miss) => miss,
         };
         let reserved = self.reserve(bucket.size());
         let fresh = reserved.and_then(|()| self.allocate(bucket.size(), n));
-        let fresh = fresh.inspect_err(|_| bucket.undo_miss(&miss))?;
-        Ok((fresh, Source::Fresh))
+        let storage = fresh.inspect_err(|_| bucket.undo_miss(&miss))?;
+        Ok(Taken::fresh(storage, class))
+    }
+
+    /// Takes an idle buffer of the next larger size class. It stays a buffer of that class in every respect: a
+    /// hit there, in use there, and returned there. Only one class up, so that small requests do not take
+    /// the large buffers.
+    fn borrow(&self, class: Class) -> Option<Taken> {
+        let above = class.checked_add(1)?;
+        let storage = self.buckets.get(above)?.steal()?;
+        Some(Taken::reused(storage, above))
     }
 
     /// Allocates fresh memory, of which `used` bytes are requested now. Its bytes are reserved in the budget
@@ -123,11 +164,11 @@ impl Pool {
         }
     }
 
-    pub(crate) fn transient(&self, n: usize) -> Result<Storage, Error> {
+    pub(crate) fn transient(&self, n: usize) -> Result<Taken, Error> {
         let storage = self.allocate(n, n)?;
         self.transient.served.count();
         self.transient.outstanding.add(1);
         self.transient.outstanding_bytes.add(n as u64);
-        Ok(storage)
+        Ok(Taken::fresh(storage, TRANSIENT))
     }
 }

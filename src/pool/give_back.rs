@@ -4,7 +4,7 @@ use std::ops::Deref;
 
 use super::Pool;
 use crate::bucket::{Bucket, Pushed, Refusal};
-use crate::buffer::Lender;
+use crate::buffer::{Class, Lender};
 use crate::config::Config;
 use crate::stats::{Reason, ReturnedBy};
 use crate::storage::Storage;
@@ -15,14 +15,19 @@ impl<P: Deref<Target = Pool>> Lender for P {
     }
 
     #[inline]
+    fn prepares(&self) -> bool {
+        self.prepares
+    }
+
+    #[inline]
     fn wipes(&self) -> bool {
         self.wipes
     }
 
     #[inline]
-    fn give_back(&self, storage: Storage, by: ReturnedBy) {
+    fn give_back(&self, storage: Storage, class: Class, by: ReturnedBy) {
         let pool: &Pool = self;
-        let Some(bucket) = pool.bucket(storage.len()) else {
+        let Some(bucket) = pool.buckets.get(class) else {
             return pool.free_transient(storage, by);
         };
         match bucket.push(storage, by) {

@@ -6,7 +6,7 @@ mod give_back;
 #[cfg(all(test, not(loom)))]
 mod tests;
 
-pub(crate) use acquire::Source;
+pub(crate) use acquire::Taken;
 
 use crate::bucket::Bucket;
 use crate::budget::Budget;

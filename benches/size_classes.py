@@ -1,0 +1,151 @@
+"""Simulate rules for size classes on several loads: steps per doubling, and classes that a miss may borrow from.
+
+The simulated pool keeps idle buffers and evicts them as `src/evict.rs` does. Each load replaces the
+oldest of its live messages in each step. The table shows, for each rule, the hit rate, the bytes in
+use and idle per requested byte alive, and the bytes in use per requested byte alive.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import sys
+import sysconfig
+from collections import defaultdict, deque
+from itertools import cycle, islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+KIB, MIB = 1 << 10, 1 << 20
+LIVE = 16
+RULES = [(1, 0), (1, 1), (2, 0), (2, 1), (2, 2), (4, 0), (4, 1), (4, 2)]  # steps, borrowed classes
+
+
+class SimulatedPool:
+    """Idle buffers per size class, with low-water marks and a limit on all idle bytes."""
+
+    def __init__(self, steps: int, borrow: int, max_size: int, max_buffers: int, cap: int) -> None:
+        self.sizes: list[int] = []
+        base = 4 * KIB
+        while not self.sizes or self.sizes[-1] < max_size:
+            self.sizes += [base + base * step // steps for step in range(steps)]
+            base *= 2
+        self.sizes = [size for size in self.sizes if size < max_size] + [max_size]
+        self.borrow, self.max_buffers, self.cap = borrow, max_buffers, cap
+        self.idle: dict[int, int] = defaultdict(int)  # buffers per class
+        self.low_water: dict[int, int] = defaultdict(int)
+        self.hits = self.requests = 0
+
+    @property
+    def idle_bytes(self) -> int:
+        return sum(self.sizes[index] * count for index, count in self.idle.items())
+
+    def acquire(self, n: int) -> int:
+        """Return the index of the class of the buffer that serves the request."""
+        own = next(index for index, size in enumerate(self.sizes) if size >= n)
+        self.requests += 1
+        for index in range(own, min(own + self.borrow + 1, len(self.sizes))):
+            if self.idle[index]:
+                self.hits += 1
+                self.remove(index)
+                return index
+        return own
+
+    def remove(self, index: int) -> None:
+        self.idle[index] -= 1
+        self.low_water[index] = min(self.low_water[index], self.idle[index])
+
+    def give_back(self, index: int) -> None:
+        if self.idle[index] == self.max_buffers:
+            return
+        missing = self.idle_bytes + self.sizes[index] - self.cap
+        if missing > 0 and not self.evict(missing):
+            self.low_water = defaultdict(int, self.idle)
+            return
+        self.idle[index] += 1
+
+    def evict(self, missing: int) -> bool:
+        for index in sorted(self.idle, reverse=True):
+            while missing > 0 and self.low_water[index]:
+                self.idle[index] -= 1
+                self.low_water[index] -= 1
+                missing -= self.sizes[index]
+        return missing <= 0
+
+
+def simulate(pool: SimulatedPool, sizes: list[int]) -> tuple[float, float, float]:
+    """Return the hit rate, and the medians of bytes held and lent per requested byte alive."""
+    live: deque[tuple[int, int]] = deque()
+    held, lent = [], []
+    for step, n in enumerate(sizes):
+        if len(live) == LIVE:
+            pool.give_back(live.popleft()[0])
+        live.append((pool.acquire(n), n))
+        if step > len(sizes) // 3:
+            requested = sum(n for _, n in live)
+            in_use = sum(pool.sizes[index] for index, _ in live)
+            held.append((in_use + pool.idle_bytes) / requested)
+            lent.append(in_use / requested)
+    return pool.hits / pool.requests, statistics.median(held), statistics.median(lent)
+
+
+def mixed(choose: random.Random) -> Iterator[int]:
+    """64 KiB to 4 MiB, spread evenly over the powers of two."""
+    while True:
+        yield int(64 * KIB * 64 ** choose.random())
+
+
+def bimodal(choose: random.Random) -> Iterator[int]:
+    """Nine in ten around 100 KiB, one in ten around 3 MiB."""
+    while True:
+        middle = 100 * KIB if choose.random() < 0.9 else 3 * MIB
+        yield int(middle * choose.uniform(0.8, 1.2))
+
+
+def files(choose: random.Random) -> Iterator[int]:
+    """The sizes of this Python's own files, as the demo sends them, in random order."""
+    root = Path(sysconfig.get_path("stdlib"))
+    found = [path.stat().st_size for path in root.rglob("*") if path.is_file()]
+    sizes = [size for size in sorted(found) if 0 < size <= 4 * MIB]
+    choose.shuffle(sizes)
+    return cycle(sizes)
+
+
+LOADS: dict[str, tuple[Callable[[random.Random], Iterator[int]], int, int]] = {
+    # name: (sizes, max_size, max_idle_bytes)
+    "mixed": (mixed, 4 * MIB, 64 * MIB),
+    "mixed, 16 MiB idle": (mixed, 4 * MIB, 16 * MIB),
+    "bimodal": (bimodal, 4 * MIB, 64 * MIB),
+    "files": (files, 4 * MIB, 64 * MIB),
+    "files, 4 MiB idle": (files, 4 * MIB, 4 * MIB),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=12_000, help="requests per load")
+    parser.add_argument("--seeds", type=int, default=3, help="runs per load; the median is shown")
+    options = parser.parse_args()
+    names = [f"{steps} per doubling, borrow {borrow}" for steps, borrow in RULES]
+    print("| load | " + " | ".join(names) + " |")
+    print("|---|" + "---|" * len(names))
+    for load, (make_sizes, max_size, cap) in LOADS.items():
+        cells = []
+        for steps, borrow in RULES:
+            results = []
+            for seed in range(options.seeds):
+                pool = SimulatedPool(steps, borrow, max_size, 16, cap)
+                sizes = islice(make_sizes(random.Random(seed)), options.requests)
+                results.append(simulate(pool, list(sizes)))
+            hits, held, lent = (statistics.median(each) for each in zip(*results, strict=True))
+            cells.append(f"{hits:.3f}, {held:.2f}, {lent:.2f}")
+        print(f"| {load} | " + " | ".join(cells) + " |")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
