@@ -36,12 +36,8 @@ BURSTS: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
 }
 MIXED: dict[str, tuple[str, dict[str, Any], dict[str, str]]] = {
     "bytepool": ("pool", {}, {}),
-    "steps=2": ("pool", {"steps": 2}, {}),
-    "steps=4": ("pool", {"steps": 4}, {}),
     "max_idle_bytes=16 MiB": ("pool", {"max_idle_bytes": 16 * MIB}, {}),
-    "steps=2, max_idle_bytes=16 MiB": ("pool", {"steps": 2, "max_idle_bytes": 16 * MIB}, {}),
     "max_idle_bytes=4 MiB": ("pool", {"max_idle_bytes": 4 * MIB}, {}),
-    "steps=4, max_idle_bytes=1 MiB": ("pool", {"steps": 4, "max_idle_bytes": MIB}, {}),
     "bytearray": ("bytearray", {}, {}),
     "np.empty": ("np.empty", {}, {}),
     "np.empty, glibc tuned": ("np.empty", {}, TUNED),

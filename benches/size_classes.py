@@ -1,4 +1,4 @@
-"""Simulate rules for size classes on several loads: steps per doubling, and classes that a miss may borrow from.
+"""Simulate rules for size classes: steps per doubling, and how many classes up a miss may borrow.
 
 The simulated pool keeps idle buffers and evicts them as `src/evict.rs` does. Each load replaces the
 oldest of its live messages in each step. The table shows, for each rule, the hit rate, the bytes in

@@ -34,7 +34,6 @@ def new_pool(world: World) -> Any:
         "max_buffers": make.number if chosen & 4096 else lambda: world.read.below(4),
         "name": lambda: make.text("a pool"),
         "track": lambda: make.text("off", "sampled", "all"),
-        "steps": make.number if chosen & 8192 else lambda: 1 << world.read.below(3),
         "max_idle_bytes": make.number,
         "max_bytes": make.number,
         "idle_timeout": make.seconds,

@@ -16,9 +16,6 @@ pub struct Config {
     pub max_size: usize,
     /// How many idle buffers a size class keeps; 0 keeps none.
     pub max_buffers: usize,
-    /// How many size classes there are per doubling: 1 (powers of two), 2 or 4. More classes waste less of
-    /// each buffer, and hit less often.
-    pub steps: usize,
     /// How many idle bytes the whole pool keeps. `None`: 64 MiB, or four times `max_size` if that is more.
     pub max_idle_bytes: Option<usize>,
     /// The budget: how many bytes may be in use and idle together, transient ones included. `None`: no limit.
@@ -51,7 +48,6 @@ impl Config {
         min_size: 4 << 10,
         max_size: 16 << 20,
         max_buffers: 16,
-        steps: 1,
         max_idle_bytes: None,
         max_bytes: None,
         idle_timeout: Some(Duration::from_secs(30)),
@@ -64,7 +60,6 @@ impl Config {
         min_size: 0,
         max_size: 0,
         max_buffers: 0,
-        steps: 1,
         max_idle_bytes: Some(0),
         max_bytes: None,
         idle_timeout: None,
@@ -81,9 +76,6 @@ impl Config {
                 max_size,
                 limit: MAX_SIZE_LIMIT,
             });
-        }
-        if !matches!(self.steps, 1 | 2 | 4) {
-            return Err(Error::Steps { steps: self.steps });
         }
         if min_size > max_size {
             return Err(Error::MinSizeAboveMaxSize { min_size, max_size });

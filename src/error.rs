@@ -20,12 +20,6 @@ pub enum Error {
         /// The first size that is refused, in bytes.
         limit: u64,
     },
-    /// The configured number of size classes per doubling is not supported.
-    #[error("steps must be 1, 2 or 4 size classes per doubling, not {steps}")]
-    Steps {
-        /// The configured `steps`.
-        steps: usize,
-    },
     /// No buffer can have this many bytes on this platform.
     #[error("{requested} bytes are more than one buffer can have on this platform ({limit} bytes)")]
     TooLarge {

@@ -2,31 +2,29 @@
 
 use std::iter;
 
-/// Powers of two from `min_size` (rounded up) to `max_size`, each doubling divided into `steps` equal
-/// steps. The last class holds exactly `max_size`.
+/// log2 of the number of size classes per doubling.
+const STEPS_LOG2: u32 = 1;
+
+/// Powers of two from `min_size` (rounded up) to `max_size`, and the middles between them. The last class holds
+/// exactly `max_size`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SizeClasses {
     /// The first class's capacity.
     smallest: usize,
     max_size: usize,
-    /// log2 of the number of classes per doubling.
-    steps: u32,
     /// Added to a class's number so that the first class has index 0. The addition wraps around.
     base: usize,
 }
 
 impl SizeClasses {
-    /// The caller has checked that `min_size <= max_size < 2^40`, and that `steps` (classes per doubling)
-    /// is a small power of two. There are no classes if `max_size` is 0.
-    pub(crate) fn new(min_size: usize, max_size: usize, steps: usize) -> Self {
-        let steps = ceil_log2(steps);
+    /// The caller has checked that `min_size <= max_size < 2^40`. There are no classes if `max_size` is 0.
+    pub(crate) fn new(min_size: usize, max_size: usize) -> Self {
         // A doubling that spans fewer bytes than steps cannot be divided.
-        let first = ceil_log2(min_size).max(steps);
-        let before = (first as usize).wrapping_add(1).wrapping_shl(steps);
+        let first = ceil_log2(min_size).max(STEPS_LOG2);
+        let before = (first as usize).wrapping_add(1).wrapping_shl(STEPS_LOG2);
         Self {
             smallest: 1_usize.wrapping_shl(first),
             max_size,
-            steps,
             base: 1_usize.wrapping_sub(before),
         }
     }
@@ -44,21 +42,18 @@ impl SizeClasses {
         // The leading bits of n - 1 are the class's number: which doubling, and which step of it.
         let last = n.wrapping_sub(1);
         let doubling = floor_log2(last);
-        let step = last.wrapping_shr(doubling.wrapping_sub(self.steps));
-        let index = (doubling as usize).wrapping_shl(self.steps);
+        let step = last.wrapping_shr(doubling.wrapping_sub(STEPS_LOG2));
+        let index = (doubling as usize).wrapping_shl(STEPS_LOG2);
         Some(index.wrapping_add(step).wrapping_add(self.base))
     }
 
     /// The capacities of all classes in bytes, smallest first.
     pub(crate) fn capacities(self) -> impl Iterator<Item = usize> {
         let Self {
-            smallest,
-            max_size,
-            steps,
-            ..
+            smallest, max_size, ..
         } = self;
         let next = move |&capacity: &usize| {
-            let step = 1_usize.wrapping_shl(floor_log2(capacity).wrapping_sub(steps));
+            let step = 1_usize.wrapping_shl(floor_log2(capacity).wrapping_sub(STEPS_LOG2));
             (capacity < max_size).then(|| max_size.min(capacity.saturating_add(step)))
         };
         let first = (max_size > 0).then(|| max_size.min(smallest));
@@ -114,49 +109,40 @@ mod tests {
             (16, 1000),
             (0, 4096),
         ] {
-            for steps in [1, 2, 4] {
-                let classes = SizeClasses::new(min, max, steps);
-                let capacities: Vec<_> = classes.capacities().collect();
-                assert_eq!(capacities.last(), Some(&max));
-                assert!(capacities.is_sorted_by(|a, b| a < b), "{capacities:?}");
-                for n in 0..=max {
-                    let class = classes.class_of(n).unwrap();
-                    assert_eq!(capacities.iter().position(|&c| c >= n), Some(class), "{n}");
-                }
-                assert_eq!(classes.class_of(max + 1), None);
+            let classes = SizeClasses::new(min, max);
+            let capacities: Vec<_> = classes.capacities().collect();
+            assert_eq!(capacities.last(), Some(&max));
+            assert!(capacities.is_sorted_by(|a, b| a < b), "{capacities:?}");
+            for n in 0..=max {
+                let class = classes.class_of(n).unwrap();
+                assert_eq!(capacities.iter().position(|&c| c >= n), Some(class), "{n}");
             }
+            assert_eq!(classes.class_of(max + 1), None);
         }
     }
 
     #[test]
-    fn each_doubling_is_divided_into_equal_steps() {
-        let capacities =
-            |steps| -> Vec<_> { SizeClasses::new(60, 300, steps).capacities().collect() };
-        assert_eq!(capacities(1), [64, 128, 256, 300]);
-        assert_eq!(capacities(2), [64, 96, 128, 192, 256, 300]);
-        assert_eq!(
-            capacities(4),
-            [64, 80, 96, 112, 128, 160, 192, 224, 256, 300]
-        );
-        let tiny: Vec<_> = SizeClasses::new(0, 20, 4).capacities().collect();
-        assert_eq!(tiny, [4, 5, 6, 7, 8, 10, 12, 14, 16, 20]);
+    fn each_doubling_has_two_classes() {
+        let capacities = |min, max| -> Vec<_> { SizeClasses::new(min, max).capacities().collect() };
+        assert_eq!(capacities(60, 300), [64, 96, 128, 192, 256, 300]);
+        assert_eq!(capacities(0, 20), [2, 3, 4, 6, 8, 12, 16, 20]);
     }
 
     #[test]
     fn without_classes_every_request_is_transient() {
-        let none = SizeClasses::new(0, 0, 1);
+        let none = SizeClasses::new(0, 0);
         assert_eq!(none.capacities().count(), 0);
         assert_eq!(none.class_of(1), None);
         assert_eq!(none.class_of(usize::MAX), None);
     }
 
     #[test]
-    fn the_widest_configuration_has_forty_one_classes() {
+    fn the_widest_configuration_has_eighty_classes() {
         let max = (1_usize << 40) - 1;
-        let capacities: Vec<_> = SizeClasses::new(0, max, 1).capacities().collect();
+        let capacities: Vec<_> = SizeClasses::new(0, max).capacities().collect();
         assert_eq!(
-            (capacities.len(), capacities[0], capacities[40]),
-            (41, 1, max)
+            (capacities.len(), capacities[0], capacities[78]),
+            (79, 2, max)
         );
     }
 }

@@ -70,7 +70,7 @@ pub struct BucketStats {
 }
 
 impl Stats {
-    /// Adds a bucket to the totals, and to the list if it was used.
+    /// Adds a bucket to the totals and to the list.
     pub(crate) fn add(&mut self, bucket: BucketStats, dropped: u64) {
         let size = bucket.size as u64;
         let add = |total: &mut u64, n: u64| *total = total.saturating_add(n);
@@ -93,10 +93,7 @@ impl Stats {
             size.saturating_mul(bucket.peak_depth as u64),
         );
         add(&mut self.dropped, dropped);
-        // The first event in a bucket is always a miss.
-        if bucket.misses > 0 {
-            self.buckets.push(bucket);
-        }
+        self.buckets.push(bucket);
     }
 }
 

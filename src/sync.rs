@@ -43,6 +43,7 @@ mod imp {
             }
         }
 
+        #[inline(always)]
         pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
             self.0.try_lock()
         }
@@ -100,20 +101,27 @@ mod imp {
         }
     }
 
+    // A thread local without a destructor is usable until the thread ends.
+    thread_local!(static INDEX: Cell<usize> = const { Cell::new(UNKNOWN) });
+
+    const UNKNOWN: usize = usize::MAX;
+
     /// The index of the calling thread: threads are numbered from 0 in the order of their first call.
-    #[inline]
     pub(crate) fn thread_index() -> usize {
-        // A thread local without a destructor is usable until the thread ends.
-        thread_local!(static INDEX: Cell<usize> = const { Cell::new(usize::MAX) });
         static NEXT: AtomicUsize = AtomicUsize::new(0);
 
+        known_thread_index().unwrap_or_else(|| {
+            let index = NEXT.fetch_add(1, Ordering::Relaxed) % UNKNOWN;
+            INDEX.set(index);
+            index
+        })
+    }
+
+    /// The same. `None` before the first call of [`thread_index`].
+    #[inline(always)]
+    pub(crate) fn known_thread_index() -> Option<usize> {
         let index = INDEX.get();
-        if index != usize::MAX {
-            return index;
-        }
-        let index = NEXT.fetch_add(1, Ordering::Relaxed) % usize::MAX;
-        INDEX.set(index);
-        index
+        (index != UNKNOWN).then_some(index)
     }
 }
 
@@ -252,8 +260,14 @@ mod imp {
     pub(crate) fn thread_index() -> usize {
         INDEX.with(|index| *index)
     }
+
+    pub(crate) fn known_thread_index() -> Option<usize> {
+        Some(thread_index())
+    }
 }
 
-pub(crate) use imp::{Arc, AtomicU64, Mutex, MutexGuard, Ordering, Parker, thread_index};
+pub(crate) use imp::{
+    Arc, AtomicU64, Mutex, MutexGuard, Ordering, Parker, known_thread_index, thread_index,
+};
 #[cfg(feature = "python")]
 pub(crate) use imp::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize};

@@ -16,6 +16,9 @@ const CONFIG: Config = Config {
     ..Config::DEFAULT
 };
 
+/// The capacities of all size classes.
+const CAPACITIES: [usize; 11] = [32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1000];
+
 #[derive(Clone, Debug)]
 enum Step {
     Acquire(usize),
@@ -70,33 +73,33 @@ struct Class {
 impl Model {
     /// The capacity that serves `n` bytes, found by trying all; `None` for a transient request.
     fn capacity(&self, n: usize) -> Option<usize> {
-        [32, 64, 128, 256, 512, 1000]
-            .into_iter()
-            .find(|&capacity| self.pooled && capacity >= n)
+        let mut capacities = CAPACITIES.into_iter();
+        capacities.find(|&capacity| self.pooled && capacity >= n)
     }
 
     fn acquire(&mut self, n: usize) {
         let memory = match self.capacity(n) {
             Some(capacity) => {
-                let class = self.classes.entry(capacity).or_default();
-                match class.idle.pop() {
-                    Some(memory) => {
-                        class.hits += 1;
-                        memory
-                    }
-                    None => {
-                        class.misses += 1;
-                        vec![0; capacity]
-                    }
-                }
+                // A request may borrow from the two classes above.
+                let found = CAPACITIES.into_iter().filter(|&other| other >= capacity);
+                let found = found.take(3).find_map(|capacity| {
+                    let class = self.classes.get_mut(&capacity)?;
+                    let memory = class.idle.pop()?;
+                    class.hits += 1;
+                    Some(memory)
+                });
+                found.unwrap_or_else(|| {
+                    self.classes.entry(capacity).or_default().misses += 1;
+                    vec![0; capacity]
+                })
             }
             None => {
                 self.transient += 1;
                 vec![0; n]
             }
         };
+        let capacity = self.capacity(n).map(|_| memory.len());
         self.in_use.push(memory);
-        let capacity = self.capacity(n);
         let alike = |memory: &&Vec<u8>| self.capacity(memory.len()) == capacity;
         let lengths: Vec<_> = self.in_use.iter().filter(alike).map(Vec::len).collect();
         match capacity {
@@ -110,9 +113,9 @@ impl Model {
         }
     }
 
-    fn give_back(&mut self, index: usize, n: usize) {
+    fn give_back(&mut self, index: usize) {
         let memory = self.in_use.remove(index);
-        let Some(capacity) = self.capacity(n) else {
+        let Some(capacity) = self.capacity(memory.len()) else {
             return;
         };
         let class = self.classes.entry(capacity).or_default();
@@ -189,7 +192,8 @@ fn run(pool: &Pool, pooled: bool, steps: &[Step]) {
             Step::Drop(choice) if !live.is_empty() => {
                 let index = choice % live.len();
                 let buffer = live.remove(index);
-                model.give_back(index, buffer.len());
+                drop(buffer);
+                model.give_back(index);
             }
             Step::Drop(_) => {}
         }

@@ -72,7 +72,7 @@ def test_transient_requests_count_against_the_budget() -> None:
 @pytest.mark.parametrize("options", [{}, {"timeout": 5}, {"timeout": None}])
 def test_request_above_the_whole_budget_raises_immediately(options: dict[str, Any]) -> None:
     pool = Pool(KIB, 64 * KIB, max_bytes=10 * KIB)
-    for n, size in ((9 * KIB, 16 * KIB), (1 << 30, 1 << 30)):
+    for n, size in ((9 * KIB, 12 * KIB), (1 << 30, 1 << 30)):
         with pytest.raises(PoolExhaustedError, match=rf"{size} bytes .* whole budget is 10240"):
             pool.allocate(n, **options)
 

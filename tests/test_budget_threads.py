@@ -94,7 +94,7 @@ def test_waiters_are_served_in_order_and_never_overtaken() -> None:
             served.append(n)
 
     threads = []
-    for position, n in enumerate([3 * KIB, 1, 4 * KIB, 2]):
+    for position, n in enumerate([4 * KIB, 1, 4 * KIB, 2]):
         threads.append(start_thread(lambda n=n: hold(n)))  # type: ignore[misc]
         wait_for_waiters(pool, position + 1)
     for alloc in in_use[:3]:
@@ -106,7 +106,7 @@ def test_waiters_are_served_in_order_and_never_overtaken() -> None:
     in_use[3].release()
     for thread in threads:
         thread.join(LONG)
-    assert served == [3 * KIB, 1, 4 * KIB, 2]
+    assert served == [4 * KIB, 1, 4 * KIB, 2]
     assert (pool.stats().outstanding, held_bytes(pool) <= 4 * KIB) == (0, True)
 
 

@@ -28,14 +28,15 @@ class TestMaxIdleBytes:
         pool = Pool(KIB, 64 * KIB, 16, max_idle_bytes=16 * KIB)
         fill(pool, *[KIB] * 4, 8 * KIB, 4 * KIB)
         assert pool.stats().idle_bytes == 16 * KIB
-        fill(pool, 2 * KIB)  # no buffer counts as unused yet, so this one is freed
+        fill(pool, 64 * KIB)  # larger than the limit
+        fill(pool, 16 * KIB)  # no buffer counts as unused yet, so this one is freed
         assert idle(pool) == {KIB: 4, 4 * KIB: 1, 8 * KIB: 1}
         fill(pool, 8 * KIB, KIB, KIB)  # marks these as used
-        fill(pool, 2 * KIB)
-        assert idle(pool) == {KIB: 4, 2 * KIB: 1, 8 * KIB: 1}
-        fill(pool, 2 * KIB, 2 * KIB, 2 * KIB)
-        assert idle(pool) == {KIB: 2, 2 * KIB: 3, 8 * KIB: 1}
-        assert freed(pool, "capped") == 1 + 1 + 2
+        fill(pool, 1536, 1536)  # evict the unused buffer of 4 KiB
+        assert idle(pool) == {KIB: 4, 1536: 2, 8 * KIB: 1}
+        fill(pool, *[1536] * 4)  # evict the two unused buffers of 1 KiB
+        assert idle(pool) == {KIB: 2, 1536: 4, 8 * KIB: 1}
+        assert freed(pool, "capped") == 2 + 1 + 2
 
     def test_used_buffers_stay_and_the_returned_one_is_freed(self) -> None:
         pool = Pool(KIB, 64 * KIB, 16, max_idle_bytes=8 * KIB)

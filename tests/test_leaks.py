@@ -97,7 +97,7 @@ def pool_in_a_block() -> None:
 
 
 def pool_with_all_options() -> None:
-    Pool(64, 128, 2, name="x", track="all", steps=2, max_bytes=1000, zero="release").view(100)
+    Pool(64, 128, 2, name="x", track="all", max_bytes=1000, zero="release").view(100)
 
 
 def allocator() -> None:

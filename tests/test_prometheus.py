@@ -54,7 +54,7 @@ def test_every_pool_is_exported_under_its_name() -> None:
         views = [uploads.view(1000) for _ in range(3)]
         views.clear()
         uploads.allocate(1000).release()
-        alloc = uploads.allocate(3000)
+        alloc = uploads.allocate(4000)
         view = alloc.bytes()
         alloc.release()
         transient = uploads.view(5000)

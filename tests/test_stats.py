@@ -20,7 +20,7 @@ def busy_pool() -> tuple[Pool, list[object]]:
     views.clear()  # 5 misses, 2 kept, 3 discarded, 5 dropped
     for _ in range(4):
         pool.allocate(1024).release()  # 4 hits
-    in_use: list[object] = [pool.allocate(3000), pool.view(5000)]  # a miss, a transient request
+    in_use: list[object] = [pool.allocate(4000), pool.view(5000)]  # a miss, a transient request
     alloc = pool.allocate(4096)
     in_use.append(alloc.bytes())
     alloc.release()  # deferred
@@ -206,7 +206,7 @@ def test_peaks_of_idle_memory_are_kept() -> None:
 
 def test_deferred_bytes_are_held_after_their_release() -> None:
     pool = Pool(1024, 4096)
-    alloc = pool.allocate(3000)
+    alloc = pool.allocate(4000)
     view = alloc.bytes()
     assert pool.stats().deferred_bytes == 0
     alloc.release()

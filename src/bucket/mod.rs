@@ -16,7 +16,7 @@ mod tests;
 use crate::budget::Budget;
 use crate::error::Error;
 use crate::stats::{BucketStats, Reason, ReturnedBy};
-use crate::sync::{Mutex, thread_index};
+use crate::sync::{Mutex, MutexGuard, known_thread_index, thread_index};
 
 pub(crate) use locked::{Evicted, Miss, Refusal};
 use locked::{LockedShards, Totals};
@@ -47,8 +47,8 @@ pub(crate) enum Pushed<T> {
     Kept,
     /// It was kept, and so many were returned since the last time that the pool should decay.
     KeptAndDecayDue,
-    /// The shard has no quota left: try [`push_slow`](Bucket::push_slow).
-    NoQuota(T),
+    /// The shard has no quota left, or its lock is taken: try [`push_slow`](Bucket::push_slow).
+    Refused(T),
 }
 
 impl<T> Bucket<T> {
@@ -71,10 +71,31 @@ impl<T> Bucket<T> {
         self.size
     }
 
-    /// Takes the newest item of this thread's shard. `None`: try [`steal`](Self::steal).
-    #[inline]
+    // The two fast paths call nothing: whatever is out of the ordinary is left to the slow paths, so that the
+    // compiler saves no registers.
+
+    /// Takes the newest item of this thread's shard. `None`: the shard is empty or its lock is taken, try
+    /// [`steal`](Self::steal).
+    #[inline(always)]
     pub(crate) fn pop(&self) -> Option<T> {
-        self.shard(thread_index()).lock().pop()
+        self.try_lock_own()?.pop()
+    }
+
+    /// Puts a returned item into this thread's shard.
+    #[inline(always)]
+    pub(crate) fn push(&self, item: T, by: ReturnedBy) -> Pushed<T> {
+        let Some(mut shard) = self.try_lock_own() else {
+            return Pushed::Refused(item);
+        };
+        if !shard.has_quota() {
+            return Pushed::Refused(item);
+        }
+        shard.push(item, by);
+        if shard.returned.is_multiple_of(DECAY_EVERY) {
+            Pushed::KeptAndDecayDue
+        } else {
+            Pushed::Kept
+        }
     }
 
     /// Takes an item of any shard whose lock is free. `None`: try [`pop_slow`](Self::pop_slow).
@@ -102,21 +123,6 @@ impl<T> Bucket<T> {
         self.lock().pop()
     }
 
-    /// Puts a returned item into this thread's shard.
-    #[inline]
-    pub(crate) fn push(&self, item: T, by: ReturnedBy) -> Pushed<T> {
-        let mut shard = self.shard(thread_index()).lock();
-        if shard.depth() >= shard.quota {
-            return Pushed::NoQuota(item);
-        }
-        shard.push(item, by);
-        if shard.returned.is_multiple_of(DECAY_EVERY) {
-            Pushed::KeptAndDecayDue
-        } else {
-            Pushed::Kept
-        }
-    }
-
     /// Puts a returned item into this thread's shard, with quota of any shard or fresh quota of the budget.
     /// Hands the item back if there is none.
     #[cold]
@@ -126,6 +132,12 @@ impl<T> Bucket<T> {
         by: ReturnedBy,
         budget: &Budget,
     ) -> Result<(), (T, Refusal)> {
+        let mut own = self.shard(thread_index()).lock();
+        if own.has_quota() {
+            own.push(item, by);
+            return Ok(());
+        }
+        drop(own);
         self.lock().push(item, by, budget, self.size)
     }
 
@@ -220,13 +232,24 @@ impl<T> Bucket<T> {
         self.lock().depth()
     }
 
+    /// Whether nothing happened in it so far: the first event in a bucket of a pool is a miss.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.totals.lock().misses == 0
+    }
+
     /// The counters, and how many of the returned buffers were dropped instead of released.
     pub(crate) fn stats(&self) -> (BucketStats, u64) {
         let locked = self.lock();
         (locked.stats(self.size), locked.sum(|shard| shard.dropped))
     }
 
-    #[inline]
+    /// `None` if the lock is taken, or if this thread has no index yet.
+    #[inline(always)]
+    fn try_lock_own(&self) -> Option<MutexGuard<'_, Shard<T>>> {
+        self.shard(known_thread_index()?).try_lock()
+    }
+
+    #[inline(always)]
     fn shard(&self, thread_index: usize) -> &Mutex<Shard<T>> {
         let [first, ..] = &self.shards;
         let shard = self.shards.get(thread_index % SHARDS);

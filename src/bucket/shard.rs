@@ -73,10 +73,15 @@ impl<T> Shard<T> {
     #[inline]
     pub(crate) fn depth(&self) -> usize {
         let newest = usize::from(self.newest.is_some());
-        self.older.len().saturating_add(newest)
+        self.older.len().wrapping_add(newest) // a length is far below the largest number
     }
 
     #[inline]
+    pub(crate) fn has_quota(&self) -> bool {
+        self.depth() < self.quota
+    }
+
+    #[inline(always)]
     pub(crate) fn pop(&mut self) -> Option<T> {
         match self.newest.take() {
             Some(item) => Some(item),
@@ -91,10 +96,13 @@ impl<T> Shard<T> {
         item
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn push(&mut self, item: T, by: ReturnedBy) {
         self.count_return(by);
-        if let Some(older) = self.newest.replace(item) {
+        if let Some(older) = self.newest.replace(item)
+            && self.older.len() < self.older.capacity()
+        // always: tells the compiler that nothing grows
+        {
             self.older.push_back(older);
         }
     }

@@ -24,7 +24,7 @@ fn budget() -> Budget {
 
 /// Pushes the item, and returns it if the bucket is full.
 fn push<T>(bucket: &Bucket<T>, item: T, by: ReturnedBy) -> Option<T> {
-    let Pushed::NoQuota(item) = bucket.push(item, by) else {
+    let Pushed::Refused(item) = bucket.push(item, by) else {
         return None;
     };
     let (item, refusal) = bucket.push_slow(item, by, &budget()).err()?;
@@ -207,7 +207,7 @@ fn a_drained_bucket_is_empty_and_every_return_asks_for_quota() {
         ..before
     };
     assert_eq!(bucket.stats().0, drained);
-    assert_eq!(bucket.push(1, Release), Pushed::NoQuota(1));
+    assert_eq!(bucket.push(1, Release), Pushed::Refused(1));
     let closed = budget();
     closed.close();
     let refused = bucket.push_slow(1, Release, &closed);

@@ -13,6 +13,10 @@ use crate::sync::Arc;
 /// The most bytes that one object can have in Rust, and in Python.
 pub(super) const LARGEST_REQUEST: usize = isize::MAX.unsigned_abs();
 
+/// How many size classes up a request may borrow a buffer, which is then at most twice as large as its own class.
+/// So small requests do not take the large buffers.
+const BORROW: usize = 2;
+
 /// Whether memory is fresh from the system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Source {
@@ -62,6 +66,17 @@ impl Pool {
 
     /// Like [`acquire`](Self::acquire), for a buffer that moves into a task, another thread, or a struct: it
     /// keeps the pool alive. This costs two more atomic operations, on a counter that all threads share.
+    ///
+    /// A pool that lives as long as the process costs nothing more. Make it static, and `acquire` returns
+    /// buffers that move anywhere:
+    ///
+    /// ```
+    /// # use bytepool::{Buffer, Config, Pool};
+    /// let pool: &'static Pool = Box::leak(Box::new(Pool::new(Config::default())?));
+    /// let buffer: Buffer<&'static Pool> = pool.acquire(100_000)?;
+    /// std::thread::spawn(move || drop(buffer)).join().unwrap();
+    /// # Ok::<(), bytepool::Error>(())
+    /// ```
     ///
     /// # Errors
     /// Those of [`acquire`](Self::acquire).
@@ -135,13 +150,14 @@ impl Pool {
         Ok(Taken::fresh(storage, class))
     }
 
-    /// Takes an idle buffer of the next larger size class. It stays a buffer of that class in every respect: a
-    /// hit there, in use there, and returned there. Only one class up, so that small requests do not take
-    /// the large buffers.
+    /// Takes an idle buffer of the next larger size classes. It stays a buffer of that class in every respect: a
+    /// hit there, in use there, and returned there.
     fn borrow(&self, class: Class) -> Option<Taken> {
-        let above = class.checked_add(1)?;
-        let storage = self.buckets.get(above)?.steal()?;
-        Some(Taken::reused(storage, above))
+        (1..=BORROW).find_map(|distance| {
+            let above = class.checked_add(distance)?;
+            let storage = self.buckets.get(above)?.steal()?;
+            Some(Taken::reused(storage, above))
+        })
     }
 
     /// Allocates fresh memory, of which `used` bytes are requested now. Its bytes are reserved in the budget

@@ -33,7 +33,7 @@ impl<P: Deref<Target = Pool>> Lender for P {
         match bucket.push(storage, by) {
             Pushed::Kept => {}
             Pushed::KeptAndDecayDue => pool.decay_in_passing(),
-            Pushed::NoQuota(storage) => pool.give_back_slow(bucket, storage, by),
+            Pushed::Refused(storage) => pool.give_back_slow(bucket, storage, by),
         }
     }
 }

@@ -40,11 +40,11 @@ impl Pool {
     /// Makes a pool.
     ///
     /// # Errors
-    /// `min_size > max_size`, a `max_size` of 2^40 or more, `steps` other than 1, 2 and 4, or no memory to
-    /// keep track of `max_buffers` buffers per size class.
+    /// `min_size > max_size`, a `max_size` of 2^40 or more, or no memory to keep track of `max_buffers` buffers
+    /// per size class.
     pub fn new(config: Config) -> Result<Self, Error> {
         config.check()?;
-        let classes = SizeClasses::new(config.min_size, config.max_size, config.steps);
+        let classes = SizeClasses::new(config.min_size, config.max_size);
         let mut buckets = Vec::new();
         let count = classes.capacities().count();
         buckets
@@ -62,7 +62,7 @@ impl Pool {
     /// them as a pool does, so you can swap it in when you suspect a memory bug.
     #[must_use]
     pub fn null() -> Self {
-        let classes = SizeClasses::new(0, 0, 1);
+        let classes = SizeClasses::new(0, 0);
         Self::with_buckets(Config::NULL, classes, Vec::new())
     }
 
@@ -73,7 +73,7 @@ impl Pool {
             max_bytes: config.max_bytes,
             ..Config::NULL
         };
-        Self::with_buckets(null, SizeClasses::new(0, 0, 1), Vec::new())
+        Self::with_buckets(null, SizeClasses::new(0, 0), Vec::new())
     }
 
     fn with_buckets(config: Config, classes: SizeClasses, buckets: Vec<Bucket<Storage>>) -> Self {
@@ -121,7 +121,8 @@ impl Pool {
             deferred_bytes: self.deferred_bytes.get().0,
             ..Stats::default()
         };
-        for (bucket, dropped) in buckets.iter().map(Bucket::stats) {
+        for bucket in buckets.iter().filter(|bucket| !bucket.is_unused()) {
+            let (bucket, dropped) = bucket.stats();
             stats.add(bucket, dropped);
         }
         stats.peak_idle_bytes = stats.peak_idle_bytes.min(self.config.idle_limit() as u64);

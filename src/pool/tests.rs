@@ -25,13 +25,39 @@ fn a_buffer_has_the_requested_length_and_is_reused() {
     assert_eq!(&first[..], [0; 20]);
     first.as_mut().fill(9);
     drop(first);
-    let second = pool.acquire(30).unwrap();
-    assert_eq!(second.as_ref(), [[9_u8; 20].as_slice(), &[0; 10]].concat());
+    let second = pool.acquire(24).unwrap();
+    assert_eq!(second.as_ref(), [[9_u8; 20].as_slice(), &[0; 4]].concat());
     let stats = pool.stats();
     assert_eq!(stats.buckets.len(), 1);
     assert_eq!((stats.buckets[0].hits, stats.buckets[0].misses), (1, 1));
     assert_eq!(stats.buckets[0].outstanding(), 1);
+    assert_eq!((stats.outstanding, stats.outstanding_bytes), (1, 24));
+}
+
+#[test]
+fn a_request_without_an_idle_buffer_borrows_a_slightly_larger_one() {
+    let pool = pool(16, 64, 2);
+    drop([32, 48, 64].map(|n| pool.acquire(n).unwrap()));
+    let idle = |pool: &Pool| -> Vec<_> {
+        let buckets = pool.stats().buckets;
+        buckets.iter().map(|bucket| bucket.depth).collect()
+    };
+    let first = pool.acquire(20).unwrap();
+    assert_eq!((first.len(), idle(&pool)), (20, vec![0, 1, 1]));
+    let stats = pool.stats();
     assert_eq!((stats.outstanding, stats.outstanding_bytes), (1, 32));
+    assert_eq!(
+        (stats.buckets[0].hits, stats.buckets[0].outstanding()),
+        (1, 1)
+    );
+    let second = pool.acquire(20).unwrap();
+    assert_eq!(idle(&pool), [0, 0, 1]);
+    // 64 bytes would be more than twice as much as the class of 24 bytes.
+    let third = pool.acquire(20).unwrap();
+    assert_eq!(idle(&pool), [0, 0, 0, 1]);
+    assert_eq!(pool.stats().buckets[0].misses, 1);
+    drop((first, second, third));
+    assert_eq!(idle(&pool), [1, 1, 1, 1]);
 }
 
 #[test]
@@ -192,7 +218,7 @@ struct Last(Arc<Pool>, Option<Buffer<Arc<Pool>>>);
 impl Drop for Last {
     fn drop(&mut self) {
         drop(self.1.take());
-        drop(self.0.acquire(100).unwrap());
+        drop(self.0.acquire(50_000).unwrap());
     }
 }
 

@@ -29,7 +29,6 @@ pub(super) struct Arguments {
     pub(super) min_size: Integer,
     pub(super) max_size: Integer,
     pub(super) max_buffers: Integer,
-    pub(super) steps: Integer,
     pub(super) max_idle_bytes: Option<Integer>,
     pub(super) max_bytes: Option<Integer>,
     pub(super) idle_timeout: Option<f64>,
@@ -62,7 +61,6 @@ impl Arguments {
             min_size: self.min_size.check("min_size", Limit::MaxSize)?,
             max_size: self.max_size.check("max_size", Limit::MaxSize)?,
             max_buffers: self.max_buffers.check("max_buffers", Limit::Platform)?,
-            steps: self.steps.check("steps", Limit::Platform)?,
             max_idle_bytes: optional(self.max_idle_bytes, "max_idle_bytes")?,
             max_bytes: optional(self.max_bytes, "max_bytes")?,
             idle_timeout: self.idle_timeout.map(duration).transpose()?,
@@ -104,9 +102,6 @@ pub(super) fn constructor_call(
         format!("Pool(min_size={min_size}, max_size={max_size}, max_buffers={max_buffers}");
     if let Some(name) = name {
         text += &format!(", name={name}");
-    }
-    if config.steps != Config::DEFAULT.steps {
-        text += &format!(", steps={}", config.steps);
     }
     if let Some(max_idle_bytes) = config.max_idle_bytes {
         text += &format!(", max_idle_bytes={max_idle_bytes}");

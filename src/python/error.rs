@@ -67,9 +67,9 @@ impl From<Error> for PyErr {
         }
         let message = error.to_string();
         match error {
-            Error::MinSizeAboveMaxSize { .. }
-            | Error::MaxSizeTooLarge { .. }
-            | Error::Steps { .. } => exception::<PyValueError>(message),
+            Error::MinSizeAboveMaxSize { .. } | Error::MaxSizeTooLarge { .. } => {
+                exception::<PyValueError>(message)
+            }
             Error::TooLarge { .. } => exception::<PyOverflowError>(message),
             Error::OutOfMemory { .. } => exception::<PyMemoryError>(message),
             Error::Exhausted { .. } | Error::AboveBudget { .. } => {

@@ -1,6 +1,6 @@
 //! Acquiring, returning and freeing without a budget.
 
-use bytepool::{Config, Error, Pool};
+use bytepool::{Config, Error, Pool, Stats};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -218,30 +218,56 @@ fn three_threads_acquire_trim_and_take_a_snapshot() {
     });
 }
 
+/// A pool with the two size classes of 2 and 3 bytes.
+fn two_classes(max_idle_bytes: Option<usize>) -> Arc<Pool> {
+    let config = Config {
+        min_size: 2,
+        max_size: 3,
+        max_buffers: 2,
+        max_idle_bytes,
+        ..Config::DEFAULT
+    };
+    Arc::new(Pool::new(config).unwrap())
+}
+
+fn check_each(stats: &Stats) {
+    for bucket in &stats.buckets {
+        assert_eq!(bucket.hits + bucket.misses, bucket.returned, "{bucket:?}");
+        let kept = bucket.returned - bucket.freed();
+        assert_eq!(kept - bucket.hits, bucket.depth as u64, "{bucket:?}");
+    }
+}
+
 #[test]
 fn quota_moves_from_one_size_class_to_another() {
     model(|| {
-        let pool = Arc::new(
-            Pool::new(Config {
-                min_size: 1,
-                max_size: 2,
-                max_buffers: 2,
-                max_idle_bytes: Some(2),
-                ..Config::DEFAULT
-            })
-            .unwrap(),
-        );
+        let pool = two_classes(Some(3));
         let other = {
             let pool = Arc::clone(&pool);
-            thread::spawn(move || hold(pool.acquire(2).unwrap(), 1))
+            thread::spawn(move || hold(pool.acquire(3).unwrap(), 1))
         };
-        hold(pool.acquire(1).unwrap(), 2);
+        hold(pool.acquire(2).unwrap(), 2);
         other.join().unwrap();
         let stats = pool.stats();
-        assert!((1..=2).contains(&stats.idle_bytes), "{stats:?}");
-        for bucket in &stats.buckets {
-            let kept = bucket.returned - bucket.freed();
-            assert_eq!(kept - bucket.hits, bucket.depth as u64);
-        }
+        assert!((2..=3).contains(&stats.idle_bytes), "{stats:?}");
+        check_each(&stats);
+    });
+}
+
+#[test]
+fn a_thread_borrows_a_buffer_while_another_acquires_its_size_class() {
+    model(|| {
+        let pool = two_classes(None);
+        drop(pool.acquire(3).unwrap());
+        let other = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || hold(pool.acquire(3).unwrap(), 1))
+        };
+        hold(pool.acquire(2).unwrap(), 2);
+        other.join().unwrap();
+        let stats = pool.stats();
+        check_each(&stats);
+        let served: u64 = stats.buckets.iter().map(|bucket| bucket.returned).sum();
+        assert_eq!((served, stats.outstanding), (3, 0));
     });
 }

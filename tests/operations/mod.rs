@@ -14,7 +14,7 @@ use super::ledger::{live, starved, take_faults};
 use loan::{Held, Loan, first_other_than};
 use other_thread::on_another_thread;
 pub use plan::Plan;
-use plan::{How, Step, cost};
+use plan::{How, Step, costs};
 
 /// The most buffers in use, so that a step stays fast.
 const MOST: usize = 12;
@@ -58,7 +58,6 @@ fn make(plan: &Plan) -> Option<Arc<Pool>> {
         Ok(pool) => return Some(Arc::new(pool)),
         Err(Error::MinSizeAboveMaxSize { .. }) => assert!(config.min_size > config.max_size),
         Err(Error::MaxSizeTooLarge { .. }) => assert!(config.max_size >= 1 << 40),
-        Err(Error::Steps { .. }) => assert!(![1, 2, 4].contains(&config.steps)),
         Err(Error::OutOfMemory { .. }) => assert!(config.max_buffers == usize::MAX),
         Err(error) => panic!("{error}"),
     }
@@ -141,10 +140,10 @@ impl<'a> Run<'a> {
             }
         };
         let after = pool.stats();
-        let cost = cost(&self.config, n);
+        let costs = costs(&self.config, n);
         let used = before.outstanding_bytes as usize;
         let max_bytes = self.config.max_bytes.unwrap_or(usize::MAX);
-        let missing = cost > max_bytes.saturating_sub(used);
+        let missing = costs[0] > max_bytes.saturating_sub(used);
         match lent {
             Ok(mut bytes) => {
                 assert!(
@@ -153,6 +152,11 @@ impl<'a> Run<'a> {
                 );
                 assert_eq!(bytes.len(), n);
                 let reused = hits(&after) > hits(before);
+                let cost = after.outstanding_bytes as usize - used;
+                assert!(
+                    cost == costs[0] || (reused && costs.contains(&cost)),
+                    "{n} cost {cost}"
+                );
                 self.check_contents(&bytes, reused);
                 self.stamp = self.stamp % 255 + 1;
                 let stamp = self.stamp;

@@ -14,7 +14,6 @@ pub struct Plan {
     min_size: u16,
     max_size: Size,
     max_buffers: u8,
-    steps_per_doubling: u8,
     max_idle_bytes: Option<Size>,
     max_bytes: Option<Size>,
     /// No timeout, one of zero, or one of an hour.
@@ -80,7 +79,6 @@ impl Plan {
             min_size: usize::from(self.min_size) % (max_size + 2),
             max_size,
             max_buffers,
-            steps: [1, 2, 4, 3][usize::from(self.steps_per_doubling % 16 / 5)],
             max_idle_bytes: self.max_idle_bytes.map(Size::bytes),
             max_bytes: self.max_bytes.map(Size::bytes),
             idle_timeout: self
@@ -92,14 +90,18 @@ impl Plan {
     }
 }
 
-/// What a request of `n` bytes costs: the capacity of its size class, or `n` for a transient request.
-pub fn cost(config: &Config, n: usize) -> usize {
+/// What a request of `n` bytes may cost: the capacity of its size class, or of one of the two above if it borrows an
+/// idle buffer; `n` for a transient request.
+pub fn costs(config: &Config, n: usize) -> Vec<usize> {
     if n > config.max_size {
-        return n;
+        return vec![n];
     }
-    let mut size = config.min_size.next_power_of_two().max(config.steps);
-    while size < n {
-        size += (1 << size.ilog2()) / config.steps;
+    let mut size = config.min_size.next_power_of_two().max(2);
+    let mut classes = vec![size.min(config.max_size)];
+    while size < config.max_size {
+        size += (1 << size.ilog2()) / 2;
+        classes.push(size.min(config.max_size));
     }
-    size.min(config.max_size)
+    let holds = |&class: &usize| class >= n;
+    classes.into_iter().filter(holds).take(3).collect()
 }

@@ -27,14 +27,13 @@ impl Pool {
             *,
             name = None,
             track = None,
-            steps = Integer::Fits(Config::DEFAULT.steps),
             max_idle_bytes = None,
             max_bytes = None,
             idle_timeout = Config::DEFAULT.idle_timeout.map(|timeout| timeout.as_secs_f64()),
             zero = Chosen(Config::DEFAULT.zero),
             poison = Config::DEFAULT.poison,
         ),
-        text_signature = "(min_size=4096, max_size=16777216, max_buffers=16, *, name=None, track=None, steps=1, \
+        text_signature = "(min_size=4096, max_size=16777216, max_buffers=16, *, name=None, track=None, \
                           max_idle_bytes=None, max_bytes=None, idle_timeout=30.0, zero='never', \
                           poison=False)"
     )]
@@ -46,7 +45,6 @@ impl Pool {
         max_buffers: Integer,
         name: Option<String>,
         track: Option<Chosen<Level>>,
-        steps: Integer,
         max_idle_bytes: Option<Integer>,
         max_bytes: Option<Integer>,
         idle_timeout: Option<f64>,
@@ -57,7 +55,6 @@ impl Pool {
             min_size,
             max_size,
             max_buffers,
-            steps,
             max_idle_bytes,
             max_bytes,
             idle_timeout,
@@ -246,12 +243,6 @@ impl Pool {
     #[getter]
     fn max_buffers(&self) -> usize {
         self.core.config().max_buffers
-    }
-
-    /// How many size classes each doubling has: 1, 2 or 4.
-    #[getter]
-    fn steps(&self) -> usize {
-        self.core.config().steps
     }
 
     /// How many idle bytes the whole pool keeps; 0 for the null pool.

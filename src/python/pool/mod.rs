@@ -15,10 +15,10 @@ use crate::buffer::Buffer;
 use crate::error::Error;
 use crate::pool;
 
-/// A pool of reusable byte buffers, in size classes that are powers of two (or finer).
+/// A pool of reusable byte buffers in size classes.
 ///
 /// min_size: the smallest size class in bytes, rounded up to a power of two. A smaller request gets a
-///     buffer of this class, and a view of exactly the bytes it asked for.
+///     buffer of this class, and a view of exactly the bytes it asked for. Each doubling has two classes.
 /// max_size: the largest pooled size in bytes. A larger request is *transient*: it is served with exactly
 ///     as many bytes, counted, and freed when it is returned. Below 4096, give a ``min_size`` too.
 /// max_buffers: how many idle buffers each size class keeps. 0 keeps none.
@@ -27,8 +27,6 @@ use crate::pool;
 ///     lists the records of the buffers in use. A recorded handle that is dropped without ``release()``
 ///     gives a ResourceWarning. None means the value of the environment variable ``BYTEPOOL_TRACK``, or
 ///     ``"off"``.
-/// steps: how many size classes each doubling has: 1 (powers of two), 2 or 4. More steps waste less of
-///     each buffer, but fewer requests find an idle buffer of their class.
 /// max_idle_bytes: how many idle bytes the whole pool keeps. 0 keeps none. None means 64 MiB, or four times
 ///     ``max_size`` if that is more. A full pool evicts the buffers that were not used since the last
 ///     eviction.
@@ -44,7 +42,7 @@ use crate::pool;
 ///     allocated again, the allocation raises BytesOverwrittenError.
 ///
 /// Raises ValueError if a number is negative, ``min_size > max_size``, ``max_size`` is 2**40 or more,
-/// ``steps``, ``zero`` or ``track`` is not one of its three values, or the environment variable
+/// ``zero`` or ``track`` is not one of its three values, or the environment variable
 /// ``BYTEPOOL`` is neither empty nor ``null``. Raises TypeError for a number that is not an integer, and
 /// OverflowError or MemoryError for a ``max_buffers`` that is too large.
 ///
