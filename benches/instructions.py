@@ -1,9 +1,9 @@
-"""Count the instructions of the hot paths with callgrind, and compare them with a baseline.
+"""Count the instructions of the hot paths with callgrind, and compare them with the best so far.
 
 Instruction counts repeat exactly, times do not. Each path runs twice, with more loops the second
 time. The difference of both counts, divided by the extra loops, excludes the start of the process.
-A count that differs from ``instructions.json`` by more than the tolerance is an error, also if it
-is lower. If the change is intended, ``--update`` writes a new baseline.
+``instructions.json`` has the lowest count that each path ever had. A count that exceeds it by more
+than the tolerance is an error, so small losses do not add up. ``--update`` records lower counts.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def core_binary() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--update", action="store_true", help="write a new baseline")
+    parser.add_argument("--update", action="store_true", help="record lower counts")
     options = parser.parse_args()
     if not shutil.which("valgrind"):
         sys.exit("missing: valgrind (Debian: apt install valgrind)")
@@ -109,14 +109,16 @@ def main() -> None:
         elif name not in best or change < -TOLERANCE:
             better.append(name)
     if options.update:
-        lower = {name: round(min(count, best.get(name, count)), 1) for name, count in counts.items()}
+        lower = {
+            name: round(min(count, best.get(name, count)), 1) for name, count in counts.items()
+        }
         BEST.write_text(json.dumps(best | lower, indent=2) + "\n")
     elif better:
         sys.exit(f"record the best count: {', '.join(better)}: benches/instructions.py --update")
     if worse:
         sys.exit(
-            f"more than {TOLERANCE:.0%} above the best count: {', '.join(worse)}. A count that has to "
-            f"rise is edited by hand in {BEST.name}, with the reason in the commit"
+            f"more than {TOLERANCE:.0%} above the best count: {', '.join(worse)}. If a count has to "
+            f"rise, edit {BEST.name} by hand, and give the reason in the commit"
         )
 
 
