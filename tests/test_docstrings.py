@@ -5,7 +5,12 @@ from __future__ import annotations
 import ast
 import inspect
 from pathlib import Path
-from types import GetSetDescriptorType, MemberDescriptorType, MethodDescriptorType
+from types import (
+    BuiltinFunctionType,
+    GetSetDescriptorType,
+    MemberDescriptorType,
+    MethodDescriptorType,
+)
 
 import pytest
 
@@ -21,39 +26,45 @@ def is_private(name: str) -> bool:
 
 
 def stub_docstrings() -> dict[str, str | None]:
-    """Return the docstrings of all public classes, methods and properties of the stub."""
+    """Return the docstrings of all public functions, classes and members in the stub."""
     found: dict[str, str | None] = {}
-    for cls in ast.parse(STUB.read_text()).body:
-        if not isinstance(cls, ast.ClassDef) or is_private(cls.name):
+    for node in ast.parse(STUB.read_text()).body:
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef)) or is_private(node.name):
             continue
-        found[cls.name] = ast.get_docstring(cls)
-        for member in cls.body:
+        found[node.name] = ast.get_docstring(node)
+        for member in node.body if isinstance(node, ast.ClassDef) else ():
             if not isinstance(member, ast.FunctionDef) or is_private(member.name):
                 continue
             if member.name != "__new__":  # the class describes it
                 # A property's docstring stands at its getter, which comes before the setter.
-                found.setdefault(f"{cls.name}.{member.name}", ast.get_docstring(member))
+                found.setdefault(f"{node.name}.{member.name}", ast.get_docstring(member))
     return found
 
 
 def runtime_docstrings() -> dict[str, str | None]:
     """Return the same of the extension module, without methods that Python itself documents."""
     found: dict[str, str | None] = {}
-    for name, cls in vars(_bytepool).items():
-        if not isinstance(cls, type) or is_private(name):
+    for name, value in vars(_bytepool).items():
+        if not isinstance(value, (BuiltinFunctionType, type)) or is_private(name):
             continue
-        found[name] = inspect.getdoc(cls)
-        for member, value in vars(cls).items():
-            is_property = isinstance(value, PROPERTIES) and not member.endswith("__")
-            is_method = isinstance(value, (MethodDescriptorType, staticmethod))
+        found[name] = inspect.getdoc(value)
+        for member, attribute in vars(value).items() if isinstance(value, type) else ():
+            is_property = isinstance(attribute, PROPERTIES) and not member.endswith("__")
+            is_method = isinstance(attribute, (MethodDescriptorType, staticmethod))
             if (is_property or is_method) and not is_private(member):
-                found[f"{name}.{member}"] = inspect.getdoc(getattr(cls, member))
+                found[f"{name}.{member}"] = inspect.getdoc(getattr(value, member))
     return found
 
 
 def test_stub_and_runtime_document_the_same_names() -> None:
     assert stub_docstrings().keys() == runtime_docstrings().keys()
-    assert {"Pool", "Pool.view", "Pool.track", "Pool.null"} <= stub_docstrings().keys()
+    assert {
+        "live_pools",
+        "Pool",
+        "Pool.view",
+        "Pool.track",
+        "Pool.null",
+    } <= stub_docstrings().keys()
 
 
 @pytest.mark.parametrize("name", runtime_docstrings())

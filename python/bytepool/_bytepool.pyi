@@ -28,9 +28,9 @@ FREE_THREADED: Final[bool]
 __version__: Final[str]
 
 def live_pools() -> list[SharedPool]:
-    """Returns all pools of the process, oldest first.
+    """Return all pools of the process, oldest first.
 
-    Closed pools are among them, and pools that exist only because buffers of theirs are in use.
+    These include closed pools, and pools that exist only because buffers of theirs are in use.
     """
 
 def settle_after_fork() -> None:
@@ -331,10 +331,10 @@ class SharedPool:
     def outstanding(self) -> int:
         """How many buffers are in use, tracked or not."""
     def tracked(self) -> list[AllocationRecord]:
-        """As ``Pool.tracked()``."""
+        """Return what ``Pool.tracked()`` returns."""
     @property
     def track(self) -> Literal["off", "sampled", "all"]:
-        """As ``Pool.track``."""
+        """Which buffers are tracked; see ``Pool.track``."""
     @track.setter
     def track(self, value: Literal["off", "sampled", "all"]) -> None: ...
 

@@ -7,13 +7,14 @@
 //! args       conversion of arguments: integers, seconds, named choices
 //! config     the constructor's arguments, the environment variable BYTEPOOL, repr
 //! stats      a snapshot of the counters as dataclasses
-//! shared     the core's pool, shared by Python's reference count; lending
+//! tracking   which buffers are recorded, and their records
+//! shared     what a pool shares with its buffers: the core's pool, by Python's reference count; lending
+//! registry   all pools of the process
 //! fork       what a forked child settles
 //! decay      the garbage collector's callback that frees idle memory
-//! tracking   which buffers are recorded, and their records
 //! lease      the hidden object that owns a buffer and exports it
 //! budget     waiting in a thread for a pool's budget
-//! pool       the class `Pool`: its parts, and the way to a lease
+//! pool       the class `Pool`: how it is made, and how a request becomes a lease
 //! allocator  the class `Allocator`
 //! budget::waiter, pool::methods   the class `Waiter`; the methods of `Pool`
 //! ```
@@ -40,7 +41,6 @@ mod tracking;
 // behind locks and atomics, and no lock is held while Python code runs.
 #[pyo3::pymodule(gil_used = false)]
 mod _bytepool {
-    use super::registry;
     #[pymodule_export]
     use super::{
         allocator::Allocator,
@@ -52,23 +52,13 @@ mod _bytepool {
         fork::settle_after_fork,
         lease::Lease,
         pool::Pool,
+        registry::live_pools,
         shared::SharedPool,
         tracking::AllocationRecord,
     };
-    use crate::error::Error;
-    use pyo3::prelude::*;
-
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "Python's name for it")]
     const __version__: &str = env!("CARGO_PKG_VERSION");
     #[pymodule_export]
     const FREE_THREADED: bool = cfg!(Py_GIL_DISABLED);
-
-    /// Returns all pools of the process, oldest first.
-    ///
-    /// Closed pools are among them, and pools that exist only because buffers of theirs are in use.
-    #[pyfunction]
-    fn live_pools(py: Python<'_>) -> PyResult<Vec<Bound<'_, SharedPool>>> {
-        registry::live(py).ok_or_else(|| Error::OutOfMemory { requested: 0 }.into())
-    }
 }

@@ -8,6 +8,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
 
 use super::shared::SharedPool;
+use crate::error::Error;
 use crate::sync::Mutex;
 
 static POOLS: PyOnceLock<Mutex<Vec<Entry>>> = PyOnceLock::new();
@@ -58,4 +59,12 @@ pub(super) fn live(py: Python<'_>) -> Option<Vec<Bound<'_, SharedPool>>> {
         live.extend(pool.bind(py).upgrade_as::<SharedPool>().ok()?);
     }
     Some(live)
+}
+
+/// Return all pools of the process, oldest first.
+///
+/// These include closed pools, and pools that exist only because buffers of theirs are in use.
+#[pyfunction]
+pub(super) fn live_pools(py: Python<'_>) -> PyResult<Vec<Bound<'_, SharedPool>>> {
+    live(py).ok_or_else(|| Error::OutOfMemory { requested: 0 }.into())
 }

@@ -71,12 +71,12 @@ impl SharedPool {
         self.core.stats().outstanding
     }
 
-    /// As ``Pool.tracked()``.
+    /// Return what ``Pool.tracked()`` returns.
     fn tracked<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.tracker.tracked(py)
     }
 
-    /// As ``Pool.track``.
+    /// Which buffers are tracked; see ``Pool.track``.
     #[getter]
     fn track(&self) -> &'static str {
         self.tracker.level().name()
