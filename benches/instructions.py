@@ -117,8 +117,8 @@ def main() -> None:
         sys.exit(f"record the best count: {', '.join(better)}: benches/instructions.py --update")
     if worse:
         sys.exit(
-            f"more than {TOLERANCE:.0%} above the best count: {', '.join(worse)}. If a count has to "
-            f"rise, edit {BEST.name} by hand, and give the reason in the commit"
+            f"more than {TOLERANCE:.0%} above the best count: {', '.join(worse)}. If a count "
+            f"has to rise, edit {BEST.name} by hand, and give the reason in the commit"
         )
 
 

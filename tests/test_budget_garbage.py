@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import time
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from helpers import KIB, LONG, budget_pool, settle, start_thread, wait_for_waiters
 
-from bytepool import Pool, PoolExhaustedError, _garbage, streams
+from bytepool import Pool, PoolExhaustedError, streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -17,11 +19,15 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.thread_unsafe(reason="it turns the garbage collector off")
 
 
+_monotonic = time.monotonic
+_tests = count(1)
+
+
 @pytest.fixture(autouse=True)
 def only_requests_collect(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Turn the automatic collection off, and forget when the last one was."""
-    monkeypatch.setattr(_garbage, "_end", 0.0)
-    monkeypatch.setattr(_garbage, "_duration", 0.0)
+    """Turn the automatic collection off, and put the last one an hour into the past."""
+    hours = 3600 * next(_tests)
+    monkeypatch.setattr(time, "monotonic", lambda: _monotonic() + hours)
     gc.collect()
     gc.disable()
     yield
@@ -118,7 +124,7 @@ def test_finalizer_of_garbage_may_use_the_exhausted_pool() -> None:
 
 
 def test_collections_take_a_small_share_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = 1000.0
+    now = time.monotonic() + 3600
     collections = []
 
     def collect() -> None:
@@ -126,8 +132,8 @@ def test_collections_take_a_small_share_of_the_time(monkeypatch: pytest.MonkeyPa
         now += 2.0
         collections.append(now)
 
-    monkeypatch.setattr("bytepool._garbage.time.monotonic", lambda: now)
-    monkeypatch.setattr("bytepool._garbage.gc.collect", collect)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(gc, "collect", collect)
     pool = budget_pool(1)
     in_use = pool.view(KIB)
     for _ in range(1000):
@@ -139,6 +145,6 @@ def test_collections_take_a_small_share_of_the_time(monkeypatch: pytest.MonkeyPa
 
 
 def test_request_above_the_whole_budget_collects_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bytepool._garbage.gc.collect", pytest.fail)
+    monkeypatch.setattr(gc, "collect", pytest.fail)
     with pytest.raises(PoolExhaustedError, match="whole budget"):
         budget_pool(1).view(2 * KIB)

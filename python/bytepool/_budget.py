@@ -7,8 +7,7 @@ import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from bytepool._bytepool import FREE_THREADED, PoolExhaustedError, Waiter
-from bytepool._garbage import collect_garbage
+from bytepool._bytepool import FREE_THREADED, PoolExhaustedError, Waiter, collect_garbage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -20,12 +20,20 @@ __all__ = [
     "SharedPool",
     "Waiter",
     "__version__",
+    "collect_garbage",
     "live_pools",
     "settle_after_fork",
 ]
 
 FREE_THREADED: Final[bool]
 __version__: Final[str]
+
+def collect_garbage(min_pause: float) -> bool:
+    """Collects garbage, and returns whether this happened.
+
+    Nothing happens if the last collection ended less than ``min_pause`` seconds ago, or 20 times its
+    duration.
+    """
 
 def live_pools() -> list[SharedPool]:
     """Return all pools of the process, oldest first.

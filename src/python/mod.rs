@@ -10,6 +10,8 @@
 //! tracking   which buffers are recorded, and their records
 //! shared     what a pool shares with its buffers: the core's pool, by Python's reference count; lending
 //! registry   all pools of the process
+//! shared     the core's pool, shared by Python's reference count; lending
+//! garbage    garbage collection for refused requests
 //! fork       what a forked child settles
 //! decay      the garbage collector's callback that frees idle memory
 //! lease      the hidden object that owns a buffer and exports it
@@ -29,6 +31,7 @@ mod config;
 mod decay;
 mod error;
 mod fork;
+mod garbage;
 mod lease;
 mod pool;
 mod registry;
@@ -50,6 +53,7 @@ mod _bytepool {
             MisuseError, PoolClosedError, PoolExhaustedError,
         },
         fork::settle_after_fork,
+        garbage::collect_garbage,
         lease::Lease,
         pool::Pool,
         registry::live_pools,

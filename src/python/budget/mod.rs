@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use super::args::Timeout;
+use super::garbage::collect_garbage;
 use super::shared::{PoolRef, WaiterGuard};
 use crate::buffer::Buffer;
 use crate::error::Error;
@@ -17,7 +18,7 @@ use crate::sync::Parker;
 const MAX_PARK: Duration = Duration::from_millis(50);
 
 /// In a free-threaded Python the thread itself may have to free the memory that it waits for, see
-/// `bytepool/_garbage.py`, so it first looks after a shorter time.
+/// `garbage.rs`, so it first looks after a shorter time.
 const FIRST_PARK: Duration = if cfg!(Py_GIL_DISABLED) {
     Duration::from_millis(1)
 } else {
@@ -73,13 +74,6 @@ fn wait(py: Python<'_>, pool: &PoolRef, n: usize, timeout: Timeout) -> PyResult<
         collect_garbage(py, COLLECT_EVERY)?;
         park = park.saturating_mul(2).min(MAX_PARK);
     }
-}
-
-/// Whether garbage was collected. `min_pause`: how many seconds to let pass after the last collection, at least.
-fn collect_garbage(py: Python<'_>, min_pause: f64) -> PyResult<bool> {
-    static COLLECT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let collect = COLLECT.import(py, "bytepool._garbage", "collect_garbage")?;
-    collect.call1((min_pause,))?.extract()
 }
 
 /// The coroutine of `Pool.allocate_async`.
