@@ -10,7 +10,6 @@
 //! tracking   which buffers are recorded, and their records
 //! shared     what a pool shares with its buffers: the core's pool, by Python's reference count; lending
 //! registry   all pools of the process
-//! shared     the core's pool, shared by Python's reference count; lending
 //! garbage    garbage collection for refused requests
 //! fork       what a forked child settles
 //! decay      the garbage collector's callback that frees idle memory
