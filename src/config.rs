@@ -55,18 +55,6 @@ impl Config {
         poison: false,
     };
 
-    /// The configuration of a null pool: every request is above its `max_size`.
-    pub(crate) const NULL: Self = Self {
-        min_size: 0,
-        max_size: 0,
-        max_buffers: 0,
-        max_idle_bytes: Some(0),
-        max_bytes: None,
-        idle_timeout: None,
-        zero: Zero::Never,
-        poison: false,
-    };
-
     pub(crate) fn check(&self) -> Result<(), Error> {
         let Self {
             min_size, max_size, ..
@@ -81,15 +69,6 @@ impl Config {
             return Err(Error::MinSizeAboveMaxSize { min_size, max_size });
         }
         Ok(())
-    }
-
-    /// Whether this is a null pool's configuration, with any budget.
-    #[cfg(feature = "python")]
-    pub(crate) fn is_null(&self) -> bool {
-        Self {
-            max_bytes: None,
-            ..*self
-        } == Self::NULL
     }
 
     /// How many idle bytes the whole pool keeps: `max_idle_bytes`, or its default.

@@ -36,7 +36,7 @@ def test_default_pool_obeys_the_environment() -> None:
         import bytepool
         print(bytepool.default_pool(), bytepool.default_pool().track)
     """
-    assert run_python(code) == "<Pool.null() in place of 'default'> sampled\n"
+    assert run_python(code) == "Pool.null(min_size=4096, max_size=16777216, max_buffers=16, name='default') sampled\n"
 
 
 def test_importing_bytepool_creates_no_pool() -> None:

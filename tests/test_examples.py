@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import bytepool
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -41,7 +43,7 @@ def test_example_plain() -> None:
 def test_example_null_pool() -> None:
     pooled, error, null, same_error = run("null_pool.py").splitlines()
     assert pooled.endswith("b'stressed'")
-    assert null == "Pool.null(): b'stressed'"
+    assert null == f"{bytepool.Pool.null()!r}: b'stressed'"
     assert error == same_error
     assert "release() called while" in error
 

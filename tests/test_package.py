@@ -27,7 +27,7 @@ def test_everything_public_is_documented() -> None:
     for name in set(bytepool.__all__) - {"__version__"}:
         thing = getattr(bytepool, name)
         assert thing.__doc__, name
-        for attribute, member in vars(thing).items():
+        for attribute, member in getattr(thing, "__dict__", {}).items():
             if not attribute.startswith("_") and (
                 callable(member) or inspect.isdatadescriptor(member)
             ):

@@ -40,7 +40,7 @@ def test_max_idle_bytes_has_a_finite_default(max_size: int, kept: int) -> None:
 
 def test_repr_evaluates_to_an_equal_pool() -> None:
     assert repr(Pool(1, 2, 3)) == "Pool(min_size=1, max_size=2, max_buffers=3)"
-    assert repr(Pool.null()) == "Pool.null()"
+    assert repr(Pool.null(1, 2, 3)) == "Pool.null(min_size=1, max_size=2, max_buffers=3)"
     everything = Pool(4, 8, 3, max_idle_bytes=4, max_bytes=5, idle_timeout=0.5, zero="release")
     assert repr(everything) == (
         "Pool(min_size=4, max_size=8, max_buffers=3, max_idle_bytes=4, max_bytes=5, "
@@ -228,8 +228,9 @@ def test_exporter_has_no_public_constructor(pool: Pool) -> None:
 def test_environment_variable_makes_every_pool_a_null_pool(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BYTEPOOL", "null")
     pool = Pool(64, 4096, 4)
-    assert repr(pool) == "Pool.null()"
-    assert (pool.min_size, pool.max_size, pool.max_buffers) == (0, 0, 0)
+    assert repr(pool) == "Pool.null(min_size=64, max_size=4096, max_buffers=4)"
+    pool.view(100)
+    assert (pool.stats().idle_bytes, pool.stats().transient) == (0, 1)
     with pytest.raises(ValueError, match="min_size"):
         Pool(2, 1, 1)
     monkeypatch.setenv("BYTEPOOL", "")

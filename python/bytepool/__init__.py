@@ -24,8 +24,8 @@ from bytepool._bytepool import (
     PoolClosedError,
     PoolExhaustedError,
     __version__,
+    default_pool,
 )
-from bytepool._default_pool import default_pool
 from bytepool.stats import BucketStats, Stats
 
 __all__ = [

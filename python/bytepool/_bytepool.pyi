@@ -1,7 +1,7 @@
 import sys
 from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Any, Final, Literal, NoReturn, Self, SupportsIndex, final
+from typing import Any, ClassVar, Final, Literal, NoReturn, Self, SupportsIndex, final
 
 from bytepool.stats import Stats
 
@@ -21,7 +21,9 @@ __all__ = [
     "Waiter",
     "__version__",
     "collect_garbage",
+    "default_pool",
     "live_pools",
+    "records",
     "settle_after_fork",
 ]
 
@@ -46,6 +48,17 @@ def settle_after_fork() -> None:
 
     Requests that the parent queued leave the queue. Buffers that the parent had in use no longer count
     against ``max_bytes``: the threads that would return them may not exist here.
+    """
+
+def records() -> dict[AllocationRecord, None]:
+    """Return the dict whose keys are the records of all tracked buffers in use, oldest first."""
+
+def default_pool() -> Pool:
+    """Return the process's own pool, which is used wherever ``pool=`` is not given.
+
+    The first call creates it as ``Pool(name="default")``. Every caller and every thread gets the same pool.
+    Its ``stats()``, ``trim()``, ``track`` and ``tracked()`` work as for any pool. Closing it closes it for
+    all its users. If you need other parameters, create a pool of your own and pass it as ``pool=``.
     """
 
 class MisuseError(RuntimeError):
@@ -112,8 +125,8 @@ class Pool:
     ``BYTEPOOL`` is neither empty nor ``null``. Raises TypeError for a number that is not an integer, and
     OverflowError or MemoryError for a ``max_buffers`` that is too large.
 
-    With ``BYTEPOOL=null`` in the environment every ``Pool(...)`` is a null pool (see ``Pool.null()``) with
-    the same budget. That rules the pool out as the cause of a memory bug, without a change to the code.
+    With ``BYTEPOOL=null`` in the environment every ``Pool(...)`` is ``Pool.null(...)``. That rules the pool
+    out as the cause of a memory bug, without a change to the code.
 
     Any thread may call any method. A buffer is returned when nothing refers to it any more, and only then,
     so memory never changes under a view. (After a view's own ``release()`` or ``with`` block, the view
@@ -136,13 +149,28 @@ class Pool:
         poison: bool = False,
     ) -> Self: ...
     @staticmethod
-    def null() -> Pool:
+    def null(
+        min_size: SupportsIndex = 4096,
+        max_size: SupportsIndex = 16777216,
+        max_buffers: SupportsIndex = 16,
+        *,
+        name: str | None = None,
+        track: Literal["off", "sampled", "all"] | None = None,
+        max_idle_bytes: SupportsIndex | None = None,
+        max_bytes: SupportsIndex | None = None,
+        idle_timeout: float | None = 30.0,
+        zero: Literal["never", "release", "allocate"] = "never",
+        poison: bool = False,
+    ) -> Pool:
         """Return a pool that pools nothing, with exactly the same rules and errors.
 
         It allocates memory for every request, and frees it when it is returned. Use it in place of a pool
-        that you suspect to cause a bug: if the bug stays, the pool is not the cause. ``min_size``,
-        ``max_size`` and ``max_buffers`` are 0, and every request counts as transient. Its memory is always
-        zeroed.
+        that you suspect to cause a bug: if the bug stays, the pool is not the cause. It takes the arguments of
+        ``Pool(...)``, and its properties have their values, so code that compares a size with ``max_size``,
+        or needs an ``idle_timeout``, works as with the pool. The budget and ``track`` hold as well. Every
+        request counts as transient, and its memory is always zeroed.
+
+        Raises what ``Pool(...)`` raises.
         """
     def allocator(self) -> Allocator:
         """Return a new Allocator that holds no bytes yet."""
@@ -235,16 +263,16 @@ class Pool:
         """The pool's name; None if it has none."""
     @property
     def min_size(self) -> int:
-        """The configured smallest size class in bytes; 0 for the null pool."""
+        """The configured smallest size class in bytes."""
     @property
     def max_size(self) -> int:
-        """The largest pooled size in bytes; 0 for the null pool. Larger requests are transient."""
+        """The largest pooled size in bytes. Larger requests are transient."""
     @property
     def max_buffers(self) -> int:
-        """How many idle buffers each size class keeps; 0 for the null pool."""
+        """How many idle buffers each size class keeps."""
     @property
     def max_idle_bytes(self) -> int:
-        """How many idle bytes the whole pool keeps; 0 for the null pool."""
+        """How many idle bytes the whole pool keeps."""
     @property
     def max_bytes(self) -> int | None:
         """The budget: how many bytes may be in use and idle together. None means no limit."""
@@ -323,6 +351,8 @@ class Lease:
     When the last such reference is gone, the bytes are returned to the pool. A lease only exports its bytes:
     it has no methods, and cannot be created, copied or pickled.
     """
+
+    __hash__: ClassVar[None]  # type: ignore[assignment]
 
     if sys.version_info >= (3, 12):
         # Before, a buffer that a C type exports has no name in Python.

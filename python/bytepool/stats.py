@@ -113,7 +113,7 @@ class Stats:
 
     def __sub__(self, before: Stats) -> Stats:
         """The snapshot of the time since ``before``."""
-        if not isinstance(before, Stats):
+        if not isinstance(before, type(self)):  # the name differs after a reload
             return NotImplemented
         earlier = {bucket.size: bucket for bucket in before.buckets}
         buckets = (

@@ -18,16 +18,12 @@ from itertools import count
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from bytepool._bytepool import FREE_THREADED, AllocationRecord
+from bytepool._bytepool import FREE_THREADED, AllocationRecord, records
 
 if TYPE_CHECKING:
     from types import CodeType
 
 __all__ = ["AllocationRecord", "tracked"]
-
-# The registry: an ordered set of the records of all tracked buffers in use. The extension adds a
-# record when it lends a buffer, and removes it when the buffer is returned.
-_records: dict[AllocationRecord, None] = {}
 
 # A line of code is reported when it drops its first handle, its tenth, and so on.
 _REPORTED = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
@@ -35,7 +31,7 @@ _REPORTED = (1, 10, 100, 1_000, 10_000, 100_000, 1_000_000)
 
 def tracked() -> list[AllocationRecord]:
     """Return the records of the tracked buffers in use of all pools, oldest first."""
-    return list(_records)  # in one step: other threads add records meanwhile
+    return list(records())  # in one step: other threads add records meanwhile
 
 
 def _tracked_by(report: _DropReport | None) -> list[AllocationRecord]:

@@ -59,21 +59,18 @@ impl Pool {
     }
 
     /// A pool that pools nothing: every request allocates, every drop frees. It counts requests and refuses
-    /// them as a pool does, so you can swap it in when you suspect a memory bug.
+    /// them as a pool does, so you can swap it in when you suspect a memory bug. Its configuration is the
+    /// default one.
     #[must_use]
     pub fn null() -> Self {
-        let classes = SizeClasses::new(0, 0);
-        Self::with_buckets(Config::NULL, classes, Vec::new())
+        Self::null_for(Config::DEFAULT)
     }
 
-    /// A null pool with the budget of the pool that it replaces.
-    #[cfg(feature = "python")]
-    pub(crate) fn null_for(config: &Config) -> Self {
-        let null = Config {
-            max_bytes: config.max_bytes,
-            ..Config::NULL
-        };
-        Self::with_buckets(null, SizeClasses::new(0, 0), Vec::new())
+    /// A null pool in place of a pool with this configuration, which it reports as its own. It has the same
+    /// budget.
+    #[must_use]
+    pub fn null_for(config: Config) -> Self {
+        Self::with_buckets(config, SizeClasses::new(0, 0), Vec::new())
     }
 
     fn with_buckets(config: Config, classes: SizeClasses, buckets: Vec<Bucket<Storage>>) -> Self {
@@ -91,7 +88,7 @@ impl Pool {
         }
     }
 
-    /// The configuration of the pool. The sizes of a null pool are 0.
+    /// The configuration that the pool was made with.
     #[must_use]
     pub fn config(&self) -> Config {
         self.config

@@ -76,7 +76,7 @@ fn the_null_pool_keeps_nothing() {
     for n in [0, 1, 5000] {
         assert_eq!(pool.acquire(n).unwrap().len(), n);
     }
-    assert_eq!(pool.config(), Config::NULL);
+    assert_eq!(pool.config(), Config::DEFAULT);
     let stats = pool.stats();
     assert_eq!(
         (stats.transient, stats.outstanding, stats.peak_outstanding),

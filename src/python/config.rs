@@ -1,5 +1,5 @@
 //! The configuration of a pool: the constructor's arguments, the environment variable that replaces every
-//! pool by a null pool, and the constructor call that `repr` shows.
+//! pool by a null pool, and the call that `repr` shows.
 
 use std::env;
 use std::time::Duration;
@@ -24,6 +24,13 @@ impl Choice for Zero {
     ];
 }
 
+/// Whether a pool keeps the buffers that are returned to it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Pool,
+    Null,
+}
+
 /// The constructor's arguments that configure the core, as Python passed them.
 pub(super) struct Arguments {
     pub(super) min_size: Integer,
@@ -37,14 +44,14 @@ pub(super) struct Arguments {
 }
 
 impl Arguments {
-    /// A pool of the core, or a null pool with the same budget if the environment says so.
-    pub(super) fn into_pool(self) -> PyResult<Pool> {
+    /// A pool of the core, or a null pool in its place if the environment says so.
+    pub(super) fn into_pool(self) -> PyResult<(Kind, Pool)> {
         let config = self.check()?;
         let pool = Pool::new(config)?;
         match env::var_os(SWITCH) {
-            None => Ok(pool),
-            Some(value) if value.is_empty() => Ok(pool),
-            Some(value) if value == "null" => Ok(Pool::null_for(&config)),
+            None => Ok((Kind::Pool, pool)),
+            Some(value) if value.is_empty() => Ok((Kind::Pool, pool)),
+            Some(value) if value == "null" => Ok((Kind::Null, Pool::null_for(config))),
             // A typo must not pass for a null pool: it would rule out a memory bug that was not tested for.
             Some(value) => Err(exception::<PyValueError>(format!(
                 "the environment variable {SWITCH} must be 'null' or not set, not {value:?}"
@@ -79,19 +86,18 @@ fn duration(seconds: f64) -> PyResult<Duration> {
     })
 }
 
-/// The constructor call that makes such a pool, without default arguments.
+/// The call that makes such a pool, without default arguments.
 pub(super) fn constructor_call(
     py: Python<'_>,
+    kind: Kind,
     config: &Config,
     name: Option<&str>,
 ) -> PyResult<String> {
     let name = name.map(|name| string(py, name)?.repr()).transpose()?;
-    if config.is_null() {
-        return Ok(match name {
-            Some(name) => format!("<Pool.null() in place of {name}>"),
-            None => "Pool.null()".to_owned(),
-        });
-    }
+    let callable = match kind {
+        Kind::Pool => "Pool",
+        Kind::Null => "Pool.null",
+    };
     let Config {
         min_size,
         max_size,
@@ -99,7 +105,7 @@ pub(super) fn constructor_call(
         ..
     } = config;
     let mut text =
-        format!("Pool(min_size={min_size}, max_size={max_size}, max_buffers={max_buffers}");
+        format!("{callable}(min_size={min_size}, max_size={max_size}, max_buffers={max_buffers}");
     if let Some(name) = name {
         text += &format!(", name={name}");
     }

@@ -113,6 +113,11 @@ impl Lease {
 
 #[pymethods]
 impl Lease {
+    // A read-only view hashes the bytes once and keeps the hash, although the bytes can change. Python asks the
+    // exporter first: writable memory must not be hashable, as with `bytearray`.
+    #[classattr]
+    const __hash__: Option<()> = None;
+
     /// Exports exactly the bytes that were asked for, writable.
     // SAFETY (of the slot as a whole): CPython calls it with a `view` to fill in and the flags of the
     // request.

@@ -18,6 +18,7 @@
 //! pool       the class `Pool`: how it is made, and how a request becomes a lease
 //! allocator  the class `Allocator`
 //! budget::waiter, pool::methods   the class `Waiter`; the methods of `Pool`
+//! pool::default   the function `default_pool`
 //! ```
 //!
 //! In this folder `///` on a class, method or property is for users of Python: it becomes `help()`, and
@@ -54,10 +55,10 @@ mod _bytepool {
         fork::settle_after_fork,
         garbage::collect_garbage,
         lease::Lease,
-        pool::Pool,
+        pool::{Pool, default::default_pool},
         registry::live_pools,
         shared::SharedPool,
-        tracking::AllocationRecord,
+        tracking::{AllocationRecord, records},
     };
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "Python's name for it")]

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::args::{Choice, Chosen};
-use super::config::constructor_call;
+use super::config::{Kind, constructor_call};
 use super::error::string;
 use super::tracking::{Level, Tracker};
 pub(super) use crate::budget::pool::WaiterGuard;
@@ -27,6 +27,7 @@ const LARGE: usize = 64 << 10;
 #[pyclass(frozen, weakref, module = "bytepool._bytepool")]
 pub(super) struct SharedPool {
     core: Pool,
+    kind: Kind,
     name: Option<String>,
     tracker: Tracker,
     alive: Arc<()>,
@@ -59,7 +60,7 @@ impl SharedPool {
 
     /// What `repr` shows.
     pub(super) fn describe(&self, py: Python<'_>) -> PyResult<String> {
-        constructor_call(py, &self.core.config(), self.name())
+        constructor_call(py, self.kind, &self.core.config(), self.name())
     }
 }
 
@@ -98,6 +99,7 @@ pub(super) struct PoolRef(Py<SharedPool>);
 impl PoolRef {
     pub(super) fn new(
         py: Python<'_>,
+        kind: Kind,
         core: Pool,
         name: Option<String>,
         tracker: Tracker,
@@ -105,6 +107,7 @@ impl PoolRef {
         let alive = Arc::new(());
         let shared = SharedPool {
             core,
+            kind,
             name,
             tracker,
             alive,

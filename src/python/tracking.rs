@@ -1,7 +1,7 @@
 //! Tracking: which buffers a pool records, and the record of each buffer: where it was allocated, and when.
 //!
-//! Taking records is most of the cost of tracking, so it is done here. `bytepool/tracking.py` has the
-//! registry of records, and turns a record into text.
+//! Taking records is most of the cost of tracking, so it is done here. `bytepool/tracking.py` turns a record
+//! into text.
 
 use std::env;
 use std::time::Instant;
@@ -170,8 +170,15 @@ struct Frame {
     last_instruction: i32,
 }
 
-/// `bytepool.tracking._records`: its keys are the records of all tracked buffers in use, oldest first.
+/// Its keys are the records of all tracked buffers in use, oldest first.
 static RECORDS: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+
+/// Return the dict whose keys are the records of all tracked buffers in use, oldest first.
+// It is here and not in the Python module, which a program can import anew.
+#[pyfunction]
+pub(super) fn records(py: Python<'_>) -> &Py<PyDict> {
+    RECORDS.get_or_init(py, || PyDict::new(py).unbind())
+}
 
 impl AllocationRecord {
     fn new(
@@ -182,10 +189,6 @@ impl AllocationRecord {
     ) -> PyResult<Py<Self>> {
         static GET_IDENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let get_ident = GET_IDENT.import(py, "_thread", "get_ident")?;
-        let records = RECORDS.get_or_try_init(py, || {
-            let records = module(py)?.getattr(intern!(py, "_records"))?;
-            PyResult::Ok(records.cast_into()?.unbind())
-        })?;
         let record = Py::new(
             py,
             Self {
@@ -199,7 +202,7 @@ impl AllocationRecord {
                 released: AtomicBool::new(false),
             },
         )?;
-        records.bind(py).set_item(&record, py.None())?;
+        records(py).bind(py).set_item(&record, py.None())?;
         Ok(record)
     }
 
@@ -216,9 +219,7 @@ impl AllocationRecord {
     /// The buffer is returned. `dropped`: nobody released it.
     pub(super) fn end(record: &Bound<'_, Self>, dropped: bool) -> PyResult<()> {
         let (py, this) = (record.py(), record.get());
-        if let Some(records) = RECORDS.get(py) {
-            records.bind(py).del_item(record)?;
-        }
+        records(py).bind(py).del_item(record)?;
         if dropped && this.has_handle {
             let report = this.report.bind(py);
             report.call_method1(intern!(py, "warn"), (record,))?;

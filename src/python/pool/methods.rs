@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyMemoryView, PyString};
+use pyo3::types::{PyDict, PyMemoryView, PyString, PyTuple};
 
 use super::Pool;
 use crate::config::{Config, Zero};
@@ -10,7 +10,7 @@ use crate::pool;
 use crate::python::allocator::Allocator;
 use crate::python::args::{Choice, Chosen, Integer, Limit, Timeout};
 use crate::python::budget;
-use crate::python::config::Arguments;
+use crate::python::config::{Arguments, Kind};
 use crate::python::error::{exception, string};
 use crate::python::lease::Lease;
 use crate::python::stats;
@@ -68,12 +68,28 @@ impl Pool {
     /// Return a pool that pools nothing, with exactly the same rules and errors.
     ///
     /// It allocates memory for every request, and frees it when it is returned. Use it in place of a pool
-    /// that you suspect to cause a bug: if the bug stays, the pool is not the cause. ``min_size``,
-    /// ``max_size`` and ``max_buffers`` are 0, and every request counts as transient. Its memory is always
-    /// zeroed.
+    /// that you suspect to cause a bug: if the bug stays, the pool is not the cause. It takes the arguments of
+    /// ``Pool(...)``, and its properties have their values, so code that compares a size with ``max_size``,
+    /// or needs an ``idle_timeout``, works as with the pool. The budget and ``track`` hold as well. Every
+    /// request counts as transient, and its memory is always zeroed.
+    ///
+    /// Raises what ``Pool(...)`` raises.
     #[staticmethod]
-    fn null(py: Python<'_>) -> PyResult<Self> {
-        Self::create(py, pool::Pool::null(), None, None)
+    #[pyo3(
+        signature = (*arguments, **options),
+        text_signature = "(min_size=4096, max_size=16777216, max_buffers=16, *, name=None, track=None, \
+                          max_idle_bytes=None, max_bytes=None, idle_timeout=30.0, zero='never', \
+                          poison=False)"
+    )]
+    fn null(arguments: &Bound<'_, PyTuple>, options: Option<&Bound<'_, PyDict>>) -> PyResult<Self> {
+        let py = arguments.py();
+        let replaced = py.get_type::<Self>().call(arguments, options)?;
+        let replaced = replaced.cast_into::<Self>()?;
+        let replaced = &replaced.get().core;
+        let null = pool::Pool::null_for(replaced.config());
+        let name = replaced.get().name().map(str::to_owned);
+        let track = replaced.get().tracker().level();
+        Self::create(py, (Kind::Null, null), name, Some(track))
     }
 
     /// Return a new Allocator that holds no bytes yet.
@@ -227,25 +243,25 @@ impl Pool {
         self.core.get().name()
     }
 
-    /// The configured smallest size class in bytes; 0 for the null pool.
+    /// The configured smallest size class in bytes.
     #[getter]
     fn min_size(&self) -> usize {
         self.core.config().min_size
     }
 
-    /// The largest pooled size in bytes; 0 for the null pool. Larger requests are transient.
+    /// The largest pooled size in bytes. Larger requests are transient.
     #[getter]
     fn max_size(&self) -> usize {
         self.core.config().max_size
     }
 
-    /// How many idle buffers each size class keeps; 0 for the null pool.
+    /// How many idle buffers each size class keeps.
     #[getter]
     fn max_buffers(&self) -> usize {
         self.core.config().max_buffers
     }
 
-    /// How many idle bytes the whole pool keeps; 0 for the null pool.
+    /// How many idle bytes the whole pool keeps.
     #[getter]
     fn max_idle_bytes(&self) -> usize {
         self.core.config().idle_limit()

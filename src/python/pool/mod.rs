@@ -1,11 +1,13 @@
 //! `bytepool.Pool`: what it consists of, and how a request becomes a lease. Its methods are in `methods.rs`.
 
+pub(super) mod default;
 mod methods;
 
 use pyo3::prelude::*;
 
 use super::args::Timeout;
 use super::budget;
+use super::config::Kind;
 use super::decay::Collector;
 use super::lease::Lease;
 use super::registry;
@@ -46,8 +48,8 @@ use crate::pool;
 /// ``BYTEPOOL`` is neither empty nor ``null``. Raises TypeError for a number that is not an integer, and
 /// OverflowError or MemoryError for a ``max_buffers`` that is too large.
 ///
-/// With ``BYTEPOOL=null`` in the environment every ``Pool(...)`` is a null pool (see ``Pool.null()``) with
-/// the same budget. That rules the pool out as the cause of a memory bug, without a change to the code.
+/// With ``BYTEPOOL=null`` in the environment every ``Pool(...)`` is ``Pool.null(...)``. That rules the pool
+/// out as the cause of a memory bug, without a change to the code.
 ///
 /// Any thread may call any method. A buffer is returned when nothing refers to it any more, and only then,
 /// so memory never changes under a view. (After a view's own ``release()`` or ``with`` block, the view
@@ -68,13 +70,13 @@ impl Drop for Pool {
 impl Pool {
     fn create(
         py: Python<'_>,
-        pool: pool::Pool,
+        (kind, pool): (Kind, pool::Pool),
         name: Option<String>,
         track: Option<Level>,
     ) -> PyResult<Self> {
         let tracker = Tracker::new(track)?;
         let idle_timeout = pool.config().idle_timeout;
-        let core = PoolRef::new(py, pool, name, tracker)?;
+        let core = PoolRef::new(py, kind, pool, name, tracker)?;
         registry::add(core.bind(py))?;
         if let Some(idle_timeout) = idle_timeout {
             Collector::watch(py, idle_timeout)?;
