@@ -36,7 +36,10 @@ def test_default_pool_obeys_the_environment() -> None:
         import bytepool
         print(bytepool.default_pool(), bytepool.default_pool().track)
     """
-    assert run_python(code) == "Pool.null(min_size=4096, max_size=16777216, max_buffers=16, name='default') sampled\n"
+    assert (
+        run_python(code)
+        == "Pool.null(min_size=4096, max_size=16777216, max_buffers=16, name='default') sampled\n"
+    )
 
 
 def test_importing_bytepool_creates_no_pool() -> None:
@@ -46,3 +49,27 @@ def test_importing_bytepool_creates_no_pool() -> None:
         print(gc.callbacks)
     """
     assert run_python(code) == "[]\n[]\n"
+
+
+def test_threads_that_race_for_the_first_call_get_the_same_pool() -> None:
+    code = """
+        import gc, sys, threading
+        import bytepool
+        sys.setswitchinterval(1e-6)
+        barrier, pools = threading.Barrier(8), []
+        class CallsInFinalizer:
+            def __del__(self):
+                pools.append(bytepool.default_pool())
+        def work():
+            cycle = [CallsInFinalizer()]
+            cycle.append(cycle)
+            barrier.wait()
+            pools.append(bytepool.default_pool())
+        gc.set_threshold(1)  # collects in the middle of the call
+        threads = [threading.Thread(target=work) for _ in range(8)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        gc.collect()
+        print(len(set(pools)), len(pools))
+    """
+    assert run_python(code) == "1 16\n"

@@ -177,7 +177,12 @@ static RECORDS: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
 // It is here and not in the Python module, which a program can import anew.
 #[pyfunction]
 pub(super) fn records(py: Python<'_>) -> &Py<PyDict> {
-    RECORDS.get_or_init(py, || PyDict::new(py).unbind())
+    if let Some(records) = RECORDS.get(py) {
+        return records;
+    }
+    // Not inside `get_or_init`: a finalizer may run meanwhile and call this function. The first dict stays.
+    let records = PyDict::new(py).unbind();
+    RECORDS.get_or_init(py, || records)
 }
 
 impl AllocationRecord {

@@ -13,11 +13,15 @@ use super::Pool;
 /// Its ``stats()``, ``trim()``, ``track`` and ``tracked()`` work as for any pool. Closing it closes it for
 /// all its users. If you need other parameters, create a pool of your own and pass it as ``pool=``.
 #[pyfunction]
-pub(crate) fn default_pool(py: Python<'_>) -> PyResult<&Py<Pool>> {
+pub(crate) fn default_pool(py: Python<'_>) -> PyResult<Py<Pool>> {
     static POOL: PyOnceLock<Py<Pool>> = PyOnceLock::new();
-    POOL.get_or_try_init(py, || {
-        let options = [(intern!(py, "name"), "default")].into_py_dict(py)?;
-        let pool = py.get_type::<Pool>().call((), Some(&options))?;
-        Ok(pool.cast_into::<Pool>()?.unbind())
-    })
+    if let Some(pool) = POOL.get(py) {
+        return Ok(pool.clone_ref(py));
+    }
+    // Not inside `get_or_init`: a finalizer may run meanwhile and call this function. The first pool stays.
+    let options = [(intern!(py, "name"), "default")].into_py_dict(py)?;
+    let pool = py.get_type::<Pool>().call((), Some(&options))?;
+    let pool = pool.cast_into::<Pool>()?.unbind();
+    let kept = POOL.get_or_init(py, || pool.clone_ref(py));
+    Ok(kept.clone_ref(py))
 }
