@@ -275,10 +275,8 @@ def _callbacks() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_callbacks")
-def test_pools_created_concurrently_register_one_callback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Connections created concurrently share one default pool."""
+def test_pools_created_concurrently_register_one_callback() -> None:
     barrier = threading.Barrier(THREADS, timeout=10)
-    made: list[Pool] = []
 
     def nothing(*_: object) -> None:
         pass
