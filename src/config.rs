@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::error::Error;
+use crate::memory_limit::memory_limit;
 
 /// A `max_size` of this many bytes or more is taken for a mistake.
 const MAX_SIZE_LIMIT: u64 = 1 << 40;
@@ -12,11 +13,13 @@ const MAX_SIZE_LIMIT: u64 = 1 << 40;
 pub struct Config {
     /// The smallest size class in bytes, rounded up to a power of two. Smaller requests get one of its buffers.
     pub min_size: usize,
-    /// The largest size that is pooled, in bytes. Larger requests are served and never kept.
+    /// The largest size that is pooled, in bytes. Larger requests are served and never kept. Sizes above
+    /// `max_bytes` are never served.
     pub max_size: usize,
     /// How many idle buffers a size class keeps; 0 keeps none.
     pub max_buffers: usize,
-    /// How many idle bytes the whole pool keeps. `None`: 64 MiB, or four times `max_size` if that is more.
+    /// How many idle bytes the whole pool keeps. `None`: 64 MiB, or four times `max_size` if that is more, but
+    /// at most half of what the control groups of the process allow (the memory limit of a container).
     pub max_idle_bytes: Option<usize>,
     /// The budget: how many bytes may be in use and idle together, transient ones included. `None`: no limit.
     pub max_bytes: Option<usize>,
@@ -75,7 +78,19 @@ impl Config {
     #[must_use]
     pub fn idle_limit(&self) -> usize {
         self.max_idle_bytes
-            .unwrap_or_else(|| self.max_size.saturating_mul(4).max(64 << 20))
+            .unwrap_or_else(|| self.default_idle_limit(memory_limit()))
+    }
+
+    fn default_idle_limit(&self, memory_limit: Option<u64>) -> usize {
+        let limit = memory_limit.and_then(|limit| usize::try_from(limit / 2).ok());
+        let default = self.max_size.saturating_mul(4).max(64 << 20);
+        default.min(limit.unwrap_or(usize::MAX))
+    }
+
+    /// The smallest and the largest pooled size: no buffer costs more than the whole budget.
+    pub(crate) fn pooled_sizes(&self) -> (usize, usize) {
+        let max_size = self.max_size.min(self.max_bytes.unwrap_or(usize::MAX));
+        (self.min_size.min(max_size), max_size)
     }
 
     /// Whether a reused buffer has to be prepared for its next holder.
@@ -123,6 +138,22 @@ mod tests {
         );
         assert!(check(1, (1 << 40) - 1).is_ok());
         assert!(check(64, 64).is_ok());
+    }
+
+    #[test]
+    fn the_default_idle_limit_is_at_most_half_of_the_memory_limit() {
+        let default = |max_size, limit| {
+            Config {
+                max_size,
+                ..Config::DEFAULT
+            }
+            .default_idle_limit(limit)
+        };
+        assert_eq!(default(16 << 20, None), 64 << 20);
+        assert_eq!(default(512 << 20, None), 2 << 30);
+        assert_eq!(default(512 << 20, Some(1 << 30)), 512 << 20);
+        assert_eq!(default(16 << 20, Some(1 << 30)), 64 << 20);
+        assert_eq!(default(16 << 20, Some(100 << 20)), 50 << 20);
     }
 
     #[test]

@@ -66,6 +66,7 @@ mod decay;
 mod error;
 mod evict;
 mod interval;
+mod memory_limit;
 mod pool;
 #[cfg(feature = "python")]
 mod python;

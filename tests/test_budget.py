@@ -72,16 +72,25 @@ def test_transient_requests_count_against_the_budget() -> None:
 @pytest.mark.parametrize("options", [{}, {"timeout": 5}, {"timeout": None}])
 def test_request_above_the_whole_budget_raises_immediately(options: dict[str, Any]) -> None:
     pool = Pool(KIB, 64 * KIB, max_bytes=10 * KIB)
-    for n, size in ((9 * KIB, 12 * KIB), (1 << 30, 1 << 30)):
-        with pytest.raises(PoolExhaustedError, match=rf"{size} bytes .* whole budget is 10240"):
+    for n in (10 * KIB + 1, 1 << 30):
+        with pytest.raises(PoolExhaustedError, match=rf"{n} bytes .* whole budget is 10240"):
             pool.allocate(n, **options)
 
     async def allocate() -> None:
-        await pool.allocate_async(9 * KIB)
+        await pool.allocate_async(11 * KIB)
 
     with pytest.raises(PoolExhaustedError, match="whole budget"):
         asyncio.run(allocate())
     assert pool.view(8 * KIB).nbytes == 8 * KIB
+
+
+def test_every_size_up_to_the_budget_can_be_had() -> None:
+    pool = Pool(max_size=16 << 20, max_bytes=10 << 20)
+    for n in (9 << 20, 10 << 20):
+        pool.view(n)
+    assert (pool.stats().transient, pool.max_size) == (0, 16 << 20)
+    assert Pool(max_bytes=100).view(100).nbytes == 100
+    assert Pool(max_bytes=0).view(0).nbytes == 0
 
 
 def test_null_pool_from_the_environment_keeps_the_budget(monkeypatch: pytest.MonkeyPatch) -> None:

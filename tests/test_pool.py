@@ -5,9 +5,11 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+import sys
 from typing import Any
 
 import pytest
+from helpers import run_python
 
 from bytepool import Pool
 
@@ -71,7 +73,7 @@ def test_repr_evaluates_to_an_equal_pool() -> None:
         ({"max_buffers": -3}, ValueError, "max_buffers must be 0 or more, not -3"),
         ({"max_buffers": -(2**100)}, ValueError, "max_buffers.*negative"),
         ({"max_buffers": 2**64}, OverflowError, r"max_buffers \(an integer of 65 bits\)"),
-        ({"max_buffers": 2**62}, MemoryError, "cannot allocate"),
+        ({"max_buffers": 2**62, "max_idle_bytes": 2**62}, MemoryError, "cannot allocate"),
         ({"max_buffers": 1.5}, TypeError, "'float'"),
         ({"max_size": "1"}, TypeError, "'str'"),
         ({"max_size": None}, TypeError, "'NoneType'"),
@@ -150,6 +152,23 @@ def test_newest_buffer_is_reused_first_and_shows_only_the_requested_size() -> No
 
 def test_fresh_memory_is_zeroed(pool: Pool) -> None:
     assert pool.view(3000) == bytes(3000)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_max_buffers_without_bound_reserves_little_memory() -> None:
+    code = """
+        from bytepool import Pool
+        def address_space():
+            with open("/proc/self/statm") as statm:
+                return int(statm.read().split()[0]) * 4096
+        before = address_space()
+        pools = [Pool(max_buffers=10**9) for _ in range(10)]
+        assert address_space() - before < 64 << 20, address_space() - before
+        views = [pools[0].view(4096) for _ in range(1000)]
+        views.clear()
+        print(pools[0].stats().idle_bytes // 4096)
+    """
+    assert run_python(code) == "1000\n"
 
 
 def test_max_buffers_zero_keeps_nothing() -> None:

@@ -52,12 +52,14 @@ pub(crate) enum Pushed<T> {
 }
 
 impl<T> Bucket<T> {
-    /// A bucket of buffers of `size` bytes that keeps at most `limit` idle ones. The space for them is
-    /// reserved here.
-    pub(crate) fn new(size: usize, limit: usize) -> Result<Self, Error> {
+    /// A bucket of buffers of `size` bytes that keeps at most `limit` idle ones, and no more than `max_idle`
+    /// bytes. The space for them is reserved here.
+    pub(crate) fn new(size: usize, limit: usize, max_idle: usize) -> Result<Self, Error> {
+        // The budget grants no more quota than this.
+        let space = limit.min(max_idle.checked_div(size).unwrap_or(limit));
         let mut shards = [const { Shard::EMPTY }; SHARDS];
         for shard in &mut shards {
-            shard.reserve(limit)?;
+            shard.reserve(space)?;
         }
         Ok(Self {
             size,

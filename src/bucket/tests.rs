@@ -49,7 +49,7 @@ fn check<T>(bucket: &Bucket<T>) {
 
 #[test]
 fn newest_first_and_never_more_than_the_limit() {
-    let bucket = Bucket::new(8, 2).unwrap();
+    let bucket = Bucket::new(8, 2, usize::MAX).unwrap();
     assert!(pop(&bucket).is_err());
     for item in 1..=2 {
         assert_eq!(push(&bucket, item, Release), None);
@@ -63,7 +63,7 @@ fn newest_first_and_never_more_than_the_limit() {
 
 #[test]
 fn a_limit_of_zero_keeps_nothing() {
-    let bucket = Bucket::new(8, 0).unwrap();
+    let bucket = Bucket::new(8, 0, usize::MAX).unwrap();
     assert_eq!(push(&bucket, 1, Release), Some(1));
     assert_eq!(bucket.stats().0.discarded, 1);
 }
@@ -71,7 +71,7 @@ fn a_limit_of_zero_keeps_nothing() {
 #[test]
 fn one_thread_alone_can_use_the_whole_class_newest_first() {
     for limit in [1, 2, 3, 5, 16, 100] {
-        let bucket = Bucket::new(8, limit).unwrap();
+        let bucket = Bucket::new(8, limit, usize::MAX).unwrap();
         for item in 0..limit {
             assert_eq!(push(&bucket, item, Release), None, "{limit}");
         }
@@ -85,7 +85,7 @@ fn one_thread_alone_can_use_the_whole_class_newest_first() {
 #[test]
 fn the_limit_bounds_all_shards_together() {
     for limit in [0, 1, 2, 3, 5, 16] {
-        let bucket = Bucket::new(8, limit).unwrap();
+        let bucket = Bucket::new(8, limit, usize::MAX).unwrap();
         for _ in 0..3 * SHARDS {
             on_another_thread(|| (0..3).for_each(|item| give(&bucket, item)));
         }
@@ -97,7 +97,7 @@ fn the_limit_bounds_all_shards_together() {
 #[test]
 fn a_full_shard_leaves_no_quota_to_the_others() {
     for limit in [0, 1, 7, 16, 100] {
-        let bucket = Bucket::new(8, limit).unwrap();
+        let bucket = Bucket::new(8, limit, usize::MAX).unwrap();
         (0..limit).for_each(|item| assert_eq!(push(&bucket, item, Release), None));
         for _ in 0..2 * SHARDS {
             on_another_thread(|| assert_eq!(push(&bucket, 0, Release), Some(0)));
@@ -108,7 +108,7 @@ fn a_full_shard_leaves_no_quota_to_the_others() {
 
 #[test]
 fn with_all_locks_held_every_idle_item_is_found() {
-    let bucket = Bucket::new(8, 30).unwrap();
+    let bucket = Bucket::new(8, 30, usize::MAX).unwrap();
     for item in 0..2 * SHARDS {
         on_another_thread(|| give(&bucket, item));
     }
@@ -121,7 +121,7 @@ fn with_all_locks_held_every_idle_item_is_found() {
 
 #[test]
 fn every_item_that_other_threads_returned_is_found() {
-    let bucket = Bucket::new(8, 30).unwrap();
+    let bucket = Bucket::new(8, 30, usize::MAX).unwrap();
     for thread in 0..SHARDS {
         on_another_thread(|| (0..5).for_each(|item| give(&bucket, 5 * thread + item)));
     }
@@ -134,7 +134,7 @@ fn every_item_that_other_threads_returned_is_found() {
 
 #[test]
 fn shards_never_grow_under_a_lock() {
-    let bucket = Bucket::new(8, 3).unwrap();
+    let bucket = Bucket::new(8, 3, usize::MAX).unwrap();
     let reserved = || bucket.lock().shards.each_ref().map(|s| s.capacity());
     let before = reserved();
     for item in 0..10 {
@@ -149,7 +149,7 @@ fn shards_never_grow_under_a_lock() {
 
 #[test]
 fn an_undone_miss_leaves_no_trace() {
-    let bucket = Bucket::<u8>::new(8, 3).unwrap();
+    let bucket = Bucket::<u8>::new(8, 3, usize::MAX).unwrap();
     let before = bucket.stats();
     let miss = pop(&bucket).unwrap_err();
     assert_eq!(bucket.stats().0.peak_outstanding, 1);
@@ -159,7 +159,7 @@ fn an_undone_miss_leaves_no_trace() {
 
 #[test]
 fn the_peak_is_the_most_items_in_use_together() {
-    let bucket = Bucket::new(8, 3).unwrap();
+    let bucket = Bucket::new(8, 3, usize::MAX).unwrap();
     for round in 0..3 {
         assert_eq!(pop(&bucket).is_err(), round == 0);
         assert_eq!(push(&bucket, 0, Release), None);
@@ -174,7 +174,7 @@ fn the_peak_is_the_most_items_in_use_together() {
 
 #[test]
 fn an_undone_miss_does_not_lower_a_peak_that_a_later_miss_raised() {
-    let bucket = Bucket::<u8>::new(8, 0).unwrap();
+    let bucket = Bucket::<u8>::new(8, 0, usize::MAX).unwrap();
     pop(&bucket).unwrap_err();
     let failed = pop(&bucket).unwrap_err();
     pop(&bucket).unwrap_err();
@@ -185,7 +185,7 @@ fn an_undone_miss_does_not_lower_a_peak_that_a_later_miss_raised() {
 
 #[test]
 fn a_drained_bucket_is_empty_and_every_return_asks_for_quota() {
-    let bucket = Bucket::new(8, 40).unwrap();
+    let bucket = Bucket::new(8, 40, usize::MAX).unwrap();
     (0..20).for_each(|item| give(&bucket, item));
     on_another_thread(|| (20..40).for_each(|item| give(&bucket, item)));
     let before = bucket.stats().0;
@@ -224,7 +224,7 @@ fn a_drained_bucket_is_empty_and_every_return_asks_for_quota() {
 
 #[test]
 fn the_oldest_items_are_evicted_with_their_quota() {
-    let bucket = Bucket::new(8, 16).unwrap();
+    let bucket = Bucket::new(8, 16, usize::MAX).unwrap();
     (0..12).for_each(|item| give(&bucket, item));
     let quota = bucket.lock().quota();
     let evicted = bucket.evict(3, Victims::Any, Reason::Trimmed, &budget());
@@ -237,7 +237,7 @@ fn the_oldest_items_are_evicted_with_their_quota() {
 
 #[test]
 fn items_not_used_since_the_last_reset_are_evicted() {
-    let bucket = Bucket::new(8, 16).unwrap();
+    let bucket = Bucket::new(8, 16, usize::MAX).unwrap();
     (0..6).for_each(|item| give(&bucket, item));
     let unused = || {
         bucket.evict(
@@ -263,7 +263,7 @@ fn items_not_used_since_the_last_reset_are_evicted() {
 
 #[test]
 fn a_reset_between_decays_does_not_make_used_items_unused() {
-    let bucket = Bucket::new(8, 16).unwrap();
+    let bucket = Bucket::new(8, 16, usize::MAX).unwrap();
     (0..6).for_each(|item| give(&bucket, item));
     bucket.begin_decay();
     let busy: Vec<_> = (0..4).map(|_| pop(&bucket).unwrap()).collect();
@@ -287,7 +287,7 @@ fn a_reset_between_decays_does_not_make_used_items_unused() {
 
 #[test]
 fn unused_quota_can_be_reclaimed() {
-    let bucket = Bucket::new(8, 16).unwrap();
+    let bucket = Bucket::new(8, 16, usize::MAX).unwrap();
     (0..4).for_each(|item| give(&bucket, item));
     assert_eq!(bucket.reclaim_quota(3, &budget()), 3);
     assert_eq!(bucket.reclaim_quota(100, &budget()), 9);
@@ -297,7 +297,7 @@ fn unused_quota_can_be_reclaimed() {
 
 #[test]
 fn a_limit_beyond_memory_is_an_error() {
-    let error = Bucket::<u8>::new(8, usize::MAX).unwrap_err();
+    let error = Bucket::<u8>::new(1, usize::MAX, usize::MAX).unwrap_err();
     assert_eq!(
         error,
         Error::OutOfMemory {
@@ -308,7 +308,7 @@ fn a_limit_beyond_memory_is_an_error() {
 
 #[test]
 fn counters_are_exact_with_more_threads_than_shards() {
-    let bucket = Bucket::new(8, 5).unwrap();
+    let bucket = Bucket::new(8, 5, usize::MAX).unwrap();
     let threads = 2 * SHARDS;
     let begin = Barrier::new(threads);
     thread::scope(|scope| {

@@ -44,7 +44,8 @@ impl Pool {
     /// per size class.
     pub fn new(config: Config) -> Result<Self, Error> {
         config.check()?;
-        let classes = SizeClasses::new(config.min_size, config.max_size);
+        let (min_size, max_size) = config.pooled_sizes();
+        let classes = SizeClasses::new(min_size, max_size);
         let mut buckets = Vec::new();
         let count = classes.capacities().count();
         buckets
@@ -53,7 +54,7 @@ impl Pool {
                 requested: count.saturating_mul(size_of::<Bucket<Storage>>()),
             })?;
         for size in classes.capacities() {
-            buckets.push(Bucket::new(size, config.max_buffers)?);
+            buckets.push(Bucket::new(size, config.max_buffers, config.idle_limit())?);
         }
         Ok(Self::with_buckets(config, classes, buckets))
     }

@@ -258,7 +258,43 @@ fn a_panicking_thread_returns_its_buffers() {
 fn more_buffers_than_can_be_tracked_are_refused() {
     let config = Config {
         max_buffers: usize::MAX,
+        max_idle_bytes: Some(usize::MAX),
         ..Config::DEFAULT
     };
     assert!(Pool::new(config).is_err());
+}
+
+#[test]
+fn without_a_limit_of_buffers_only_the_idle_limit_reserves_space() {
+    let pool = Pool::new(Config {
+        min_size: 1024,
+        max_size: 4096,
+        max_buffers: usize::MAX,
+        max_idle_bytes: Some(64 << 10),
+        ..Config::DEFAULT
+    })
+    .unwrap();
+    for size in [1024, 4096] {
+        drop([(); 100].map(|()| pool.acquire(size).unwrap()));
+        assert_eq!(pool.idle_bytes(), 64 << 10);
+        pool.trim(0);
+    }
+}
+
+#[test]
+fn every_size_up_to_the_budget_can_be_had() {
+    for max_bytes in [1, 100, 4096, 10_000, 10 << 20] {
+        let pool = Pool::new(Config {
+            max_bytes: Some(max_bytes),
+            ..Config::DEFAULT
+        })
+        .unwrap();
+        for n in [0, 1, max_bytes / 2 + 1, max_bytes - 1, max_bytes] {
+            assert_eq!(pool.acquire(n).unwrap().len(), n);
+        }
+        assert!(matches!(
+            pool.acquire(max_bytes + 1),
+            Err(Error::AboveBudget { .. })
+        ));
+    }
 }

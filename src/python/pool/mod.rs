@@ -30,10 +30,11 @@ use crate::pool;
 ///     gives a ResourceWarning. None means the value of the environment variable ``BYTEPOOL_TRACK``, or
 ///     ``"off"``.
 /// max_idle_bytes: how many idle bytes the whole pool keeps. 0 keeps none. None means 64 MiB, or four times
-///     ``max_size`` if that is more. A full pool evicts the buffers that were not used since the last
-///     eviction.
+///     ``max_size`` if that is more, but at most half of the memory limit of a container (its cgroup). A
+///     full pool evicts the buffers that were not used since the last eviction.
 /// max_bytes: the budget: how many bytes may be in use and idle together, transient ones included. None
-///     means no limit. Each buffer counts with the capacity of its size class.
+///     means no limit. Each buffer counts with the capacity of its size class. No class is larger than
+///     the budget.
 /// idle_timeout: idle memory that was not needed for this many seconds is freed, at the latest after twice
 ///     that time; see ``decay()``. None keeps idle memory.
 /// zero: when reused memory is zeroed. ``"never"``: a buffer shows the bytes of its previous user.
@@ -45,8 +46,9 @@ use crate::pool;
 ///
 /// Raises ValueError if a number is negative, ``min_size > max_size``, ``max_size`` is 2**40 or more,
 /// ``zero`` or ``track`` is not one of its three values, or the environment variable
-/// ``BYTEPOOL`` is neither empty nor ``null``. Raises TypeError for a number that is not an integer, and
-/// OverflowError or MemoryError for a ``max_buffers`` that is too large.
+/// ``BYTEPOOL`` is neither empty nor ``null``. Raises TypeError for a number that is not an integer,
+/// OverflowError for one above ``sys.maxsize``, and MemoryError if both ``max_buffers`` and
+/// ``max_idle_bytes`` are too large to reserve space for.
 ///
 /// With ``BYTEPOOL=null`` in the environment every ``Pool(...)`` is ``Pool.null(...)``. That rules the pool
 /// out as the cause of a memory bug, without a change to the code.
