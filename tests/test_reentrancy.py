@@ -9,7 +9,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers import pattern
+from helpers import pattern, run_python
 
 import bytepool
 
@@ -62,6 +62,30 @@ class Finalizer:
                     self.alloc.allocate(100)[:] = b"a" * 100
                 except bytepool.BytesAlreadyAllocatedError:
                     self.alloc.bytes()
+
+
+def test_finalizer_may_allocate_while_the_first_buffer_is_recorded() -> None:
+    """The first record of a pool creates objects, which can start the collector."""
+    code = """
+        import gc
+        from bytepool import Pool
+
+        class Rival:
+            def __init__(self):
+                self.me = self
+            def __del__(self):
+                views.append(pool.view(11))
+
+        views, pool = [], Pool(track="all")
+        gc.collect()
+        for _ in range(100):
+            Rival()
+        gc.set_threshold(1)
+        views.append(pool.view(22))
+        gc.collect()
+        print(len(views), len(pool.tracked()))
+    """
+    assert run_python(code, timeout=20) == "101 101\n"
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyAny;
 
-use super::registry;
+use super::{once, registry};
 use crate::interval::Interval;
 use crate::sync::{AtomicBool, AtomicU64, Ordering};
 
@@ -28,7 +28,7 @@ pub(super) struct Collector {
 impl Collector {
     /// Visits all pools from now on, often enough for one with this timeout.
     pub(super) fn watch(py: Python<'_>, idle_timeout: Duration) -> PyResult<()> {
-        let collector = COLLECTOR.get_or_try_init(py, || {
+        let collector = once::get_or_try_init(&COLLECTOR, py, || {
             let collector = Self {
                 last_pass: Interval::default(),
                 period: AtomicU64::new(u64::MAX),

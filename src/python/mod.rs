@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! error      exceptions, and the mapping of core errors to them
+//! once       values that are made once, without a lock while Python code runs
 //! args       conversion of arguments: integers, seconds, named choices
 //! config     the constructor's arguments, the environment variable BYTEPOOL, repr
 //! stats      a snapshot of the counters as dataclasses
@@ -33,6 +34,7 @@ mod error;
 mod fork;
 mod garbage;
 mod lease;
+mod once;
 mod pool;
 mod registry;
 mod shared;

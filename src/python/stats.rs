@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{IntoPyDict, PyTuple, PyType};
 
+use super::once;
 use crate::stats::{BucketStats, Stats};
 
 static BUCKET_STATS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
@@ -36,9 +37,7 @@ pub(super) fn to_python<'py>(
     .into_py_dict(py)?;
     fields.set_item("name", name)?;
     fields.set_item("buckets", PyTuple::new(py, buckets)?)?;
-    STATS
-        .import(py, "bytepool.stats", "Stats")?
-        .call((), Some(&fields))
+    once::import(&STATS, py, "bytepool.stats", "Stats")?.call((), Some(&fields))
 }
 
 fn bucket_to_python<'py>(py: Python<'py>, bucket: &BucketStats) -> PyResult<Bound<'py, PyAny>> {
@@ -57,7 +56,5 @@ fn bucket_to_python<'py>(py: Python<'py>, bucket: &BucketStats) -> PyResult<Boun
         ("peak_outstanding", bucket.peak_outstanding),
     ]
     .into_py_dict(py)?;
-    BUCKET_STATS
-        .import(py, "bytepool.stats", "BucketStats")?
-        .call((), Some(&fields))
+    once::import(&BUCKET_STATS, py, "bytepool.stats", "BucketStats")?.call((), Some(&fields))
 }

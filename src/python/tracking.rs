@@ -14,6 +14,7 @@ use pyo3::types::{PyDict, PyModule};
 
 use super::args::Choice;
 use super::error::exception;
+use super::once;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
 /// The environment variable with the level of pools that are made without one.
@@ -105,7 +106,7 @@ impl Tracker {
         has_handle: bool,
     ) -> Option<Py<AllocationRecord>> {
         let py = pool.py();
-        let report = self.report.get_or_try_init(py, || {
+        let report = once::get_or_try_init(&self.report, py, || {
             let report = module(py)?.getattr(intern!(py, "_DropReport"))?;
             report.call1((pool.repr()?,)).map(Bound::unbind)
         });
@@ -138,7 +139,7 @@ fn level_of_environment() -> PyResult<Level> {
 /// Kept, because nothing can be imported while the interpreter shuts down.
 fn module(py: Python<'_>) -> PyResult<&Bound<'_, PyModule>> {
     static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    let module = MODULE.get_or_try_init(py, || {
+    let module = once::get_or_try_init(&MODULE, py, || {
         let module = py.import(intern!(py, "bytepool.tracking"));
         module.map(Bound::unbind)
     });
@@ -193,7 +194,7 @@ impl AllocationRecord {
         has_handle: bool,
     ) -> PyResult<Py<Self>> {
         static GET_IDENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let get_ident = GET_IDENT.import(py, "_thread", "get_ident")?;
+        let get_ident = once::import(&GET_IDENT, py, "_thread", "get_ident")?;
         let record = Py::new(
             py,
             Self {
@@ -290,7 +291,9 @@ fn frames(py: Python<'_>) -> PyResult<[Option<Frame>; DEPTH]> {
     static GET_FRAME: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let mut frames = [const { None }; DEPTH];
     // `_getframe` raises if the thread runs no Python code: `_thread` can start one in a method of ours.
-    let mut next = GET_FRAME.import(py, "sys", "_getframe")?.call0().ok();
+    let mut next = once::import(&GET_FRAME, py, "sys", "_getframe")?
+        .call0()
+        .ok();
     for slot in &mut frames {
         let Some(frame) = next.filter(|frame| !frame.is_none()) else {
             break;

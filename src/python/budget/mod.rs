@@ -9,6 +9,7 @@ use pyo3::sync::PyOnceLock;
 
 use super::args::Timeout;
 use super::garbage::collect_garbage;
+use super::once;
 use super::shared::{PoolRef, WaiterGuard};
 use crate::buffer::Buffer;
 use crate::error::Error;
@@ -82,6 +83,11 @@ pub(super) fn allocate_async<'py>(
     n: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     static ALLOCATE_ASYNC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let allocate = ALLOCATE_ASYNC.import(pool.py(), "bytepool._budget", "allocate_async")?;
+    let allocate = once::import(
+        &ALLOCATE_ASYNC,
+        pool.py(),
+        "bytepool._budget",
+        "allocate_async",
+    )?;
     allocate.call1((pool, n))
 }

@@ -10,6 +10,7 @@ use crate::budget::Wake;
 use crate::python::allocator::Allocator;
 use crate::python::args::{Integer, Limit};
 use crate::python::lease::Lease;
+use crate::python::once;
 use crate::python::pool::Pool;
 use crate::python::shared::{PoolRef, WaiterGuard};
 
@@ -90,7 +91,7 @@ static START_THREAD: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 
 /// Calls `wake` once.
 fn waker(py: Python<'_>, wake: Py<PyAny>) -> PyResult<Wake> {
-    START_THREAD.import(py, "_thread", "start_new_thread")?;
+    once::import(&START_THREAD, py, "_thread", "start_new_thread")?;
     Ok(Box::new(move || {
         // `None`: the interpreter shuts down, and no task waits any more.
         let failed = Python::try_attach(|py| call(py, &wake).err()).flatten();
