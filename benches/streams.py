@@ -31,13 +31,16 @@ if TYPE_CHECKING:
 
 HEADER = struct.Struct("!Q")
 LIVE = 8  # messages that a server works on at a time: each is kept until that many more have come
-CONTENDERS = ["asyncio streams", "bytearray", "deque", "bytepool", "static"]
+# The first is a program for asyncio's streams of which only the import was changed.
+CONTENDERS = ["unchanged", "readview", "frames", "asyncio streams", "bytearray", "deque", "static"]
 # name: (sizes of messages, bytes a run)
 LOADS = {
     "1 MiB": ((1 << 20, 1 << 20), 1 << 30),
     "64 KiB-4 MiB": ((64 << 10, 4 << 20), 1 << 30),
     "16 MiB": ((16 << 20, 16 << 20), 1 << 30),
+    "16 KiB": ((16 << 10, 16 << 10), 400 << 20),
     "4 KiB": ((4 << 10, 4 << 10), 200 << 20),
+    "1 KiB": ((1 << 10, 1 << 10), 100 << 20),
 }
 
 
@@ -151,7 +154,7 @@ async def serve(contender: str, load: str, certificate: str) -> list[float]:
     async def read_messages(reader: Any, writer: asyncio.StreamWriter) -> None:
         waits = []
         live: deque[object] = deque(maxlen=LIVE)
-        read = reader.readview if contender == "bytepool" else reader.readexactly
+        read = reader.readview if contender == "readview" else reader.readexactly
         try:
             while True:
                 (n,) = HEADER.unpack(await reader.readexactly(HEADER.size))
@@ -164,7 +167,7 @@ async def serve(contender: str, load: str, certificate: str) -> list[float]:
 
     if contender == "asyncio streams":
         server = await asyncio.start_server(read_messages, *where, ssl=context)
-    elif contender == "bytepool":
+    elif contender in ("unchanged", "readview"):
         server = await streams.start_server(read_messages, *where, ssl=context)
     else:
         static = memoryview(bytearray(LOADS[load][0][1]))
@@ -245,6 +248,7 @@ def main() -> None:
     parser.add_argument("--loops", nargs="+", default=["asyncio", "uvloop"])
     parser.add_argument("--loads", nargs="+", default=list(LOADS), choices=list(LOADS))
     parser.add_argument("--tls", nargs="+", default=["plain", "tls"], choices=["plain", "tls"])
+    parser.add_argument("--contenders", nargs="+", default=CONTENDERS, choices=CONTENDERS)
     parser.add_argument("--json", type=Path, help="write all runs here")
     options = parser.parse_args()
     share, rounds = (0.05, 1) if options.quick else (1.0, options.rounds)
@@ -258,7 +262,7 @@ def main() -> None:
             for loop in options.loops
             for tls in options.tls
             for _ in range(rounds)
-            for contender in CONTENDERS
+            for contender in options.contenders
         ]
         runs: dict[tuple[str, str, str], dict[str, list[dict[str, float]]]] = {}
         for load, loop, tls, contender in track(plan, console=console, transient=True):

@@ -26,7 +26,6 @@ from hypothesis import strategies as st
 
 import bytepool
 from bytepool import Pool, streams
-from bytepool.streams import _reader
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
@@ -543,7 +542,7 @@ def test_idle_connections_hold_no_buffer(run: Any) -> None:
 
     async def serve(reader: streams.StreamReader, _: asyncio.StreamWriter) -> None:
         assert await reader.readexactly(5) == b"hello"
-        assert not reader._buffer
+        assert not reader._has_memory
         assert await reader.read() == b""
 
     async def main() -> None:
@@ -553,12 +552,8 @@ def test_idle_connections_hold_no_buffer(run: Any) -> None:
                 writer.write(b"hello")
             await asyncio.sleep(0.05)
             assert pool.stats().peak_outstanding == 0
-            shared = _reader.scratch(asyncio.get_running_loop())
-            assert shared.nbytes == _reader._MOST_AHEAD
 
     run(main())
-    gc.collect()
-    assert len(_reader._scratches) <= 1, "a loop's scratch goes with the loop"
 
 
 @pytest.mark.parametrize("module", ["test_streams", "test_sslproto", "test_buffered_proto"])
@@ -569,12 +564,10 @@ def test_cpythons_own_tests_pass_with_our_streams_in_place_of_asyncios(module: s
         from bytepool import streams
 
         for name in streams.__all__:
-            setattr(asyncio, name, getattr(streams, name))
-            setattr(asyncio.streams, name, getattr(streams, name))
+            if hasattr(asyncio, name):
+                setattr(asyncio, name, getattr(streams, name))
+                setattr(asyncio.streams, name, getattr(streams, name))
         import test.test_asyncio.{module} as tests
-        if "{module}" == "test_streams":
-            # It wants the very object back that set_exception() got, and gets its like.
-            del tests.StreamTests.test_exception
         unittest.main(module=tests, argv=["tests"])
     """
     done = subprocess.run(
@@ -729,18 +722,21 @@ def test_what_is_all_there_is_waited_for_though_the_stream_is_over(run: Any) -> 
     run(main())
 
 
-def test_a_reader_that_comes_before_another_one_has_left_is_woken(run: Any) -> None:
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_a_reader_that_comes_before_another_one_has_left_is_woken(run: Any, size: int) -> None:
+    """Of small reads the second may get what has come, as with asyncio; nothing comes twice."""
+
     async def main() -> None:
         reader = streams.StreamReader()
-        targets = [bytearray(10), bytearray(10)]
+        targets = [bytearray(size), bytearray(size)]
         first = asyncio.create_task(reader.readinto(targets[0]))
         await asyncio.sleep(0)
-        reader.feed_data(b"0123456789")  # it is woken, and has not run yet
-        asyncio.get_running_loop().call_later(0.01, reader.feed_data, b"abcdefghij")
+        reader.feed_data(b"0" * size)  # it is woken, and has not run yet
+        asyncio.get_running_loop().call_later(0.01, reader.feed_data, b"a" * size)
         async with asyncio.timeout(5):
-            assert await reader.readinto(targets[1]) == 10
-        assert await first == 10
-        assert targets == [b"0123456789", b"abcdefghij"]
+            assert await reader.readinto(targets[1]) == size
+        assert await first == size
+        assert sorted(targets) == [b"0" * size, b"a" * size]
 
     run(main())
 
@@ -761,28 +757,6 @@ def test_a_view_that_was_waited_for_is_no_handle_that_was_dropped(run: Any) -> N
 
     run(main())
     gc.collect()
-
-
-def test_a_stream_that_could_not_keep_its_bytes_does_not_go_on_behind_them(
-    run: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(_: object) -> bytes:
-        raise MemoryError
-
-    async def main() -> None:
-        reader = streams.StreamReader(pool=Pool())
-        task = asyncio.create_task(reader.readview(100))
-        await asyncio.sleep(0)
-        reader.feed_data(b"some")
-        monkeypatch.setattr(_reader._Target, "take_back", fail)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        reader.feed_data(b"more")
-        with pytest.raises(MemoryError):
-            await reader.readexactly(4)
-
-    run(main())
 
 
 def test_an_error_of_readinto_does_not_keep_the_buffer() -> None:

@@ -1,7 +1,10 @@
 import sys
+from asyncio import AbstractEventLoop, BaseTransport, Future
 from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import Any, ClassVar, Final, Literal, NoReturn, Self, SupportsIndex, final
+
+from typing_extensions import Buffer, disjoint_base
 
 from bytepool.stats import Stats
 
@@ -17,6 +20,7 @@ __all__ = [
     "Pool",
     "PoolClosedError",
     "PoolExhaustedError",
+    "Reader",
     "SharedPool",
     "Waiter",
     "__version__",
@@ -446,3 +450,96 @@ class Waiter:
         _traceback: TracebackType | None,
     ) -> None:
         """Leave the queue."""
+
+# The native half of bytepool.streams.
+
+@disjoint_base
+class Reader:
+    """The native half of ``bytepool.streams.StreamReader``."""
+
+    def __new__(cls, *_args: object, **_kwargs: object) -> Self: ...
+    def feed_data(self, data: Buffer) -> None:
+        """Take data from the transport."""
+    def feed_eof(self) -> None:
+        """Note that nothing more will come."""
+    def at_eof(self) -> bool:
+        """Whether the stream is over, and all of it was read."""
+    def readexactly(self, n: SupportsIndex) -> Coroutine[Any, Any, bytes]:
+        """Read exactly ``n`` bytes, and return them as ``bytes``.
+
+        Large reads are received straight into the object that is returned. Raises IncompleteReadError, which
+        carries what came, if the stream ends before; ValueError if ``n`` is negative. When this is cancelled,
+        what had arrived is not lost: the next read gets it.
+        """
+    def read(self, n: SupportsIndex = -1) -> Coroutine[Any, Any, bytes]:
+        """Read what has come, at least one byte and at most ``n`` bytes.
+
+        If ``n`` is negative, read all until the stream ends. Empty bytes mean that the stream is over.
+        """
+    def readuntil(
+        self, separator: Buffer | tuple[Buffer, ...] = b"\n"
+    ) -> Coroutine[Any, Any, bytes]:
+        """Read up to and including ``separator``, and return it with what comes before.
+
+        From CPython 3.13 on ``separator`` may be a tuple of separators, of which the one that ends first
+        counts.
+
+        Raises LimitOverrunError if the separator is not within the reader's ``limit`` in bytes, and leaves
+        the bytes in the reader; IncompleteReadError, which carries what came, if the stream ends before;
+        ValueError if the separator is empty.
+        """
+    def readline(self) -> Coroutine[Any, Any, bytes]:
+        """Read a line with its line feed, or what is left if the stream ends before.
+
+        Raises ValueError if the line is longer than the reader's ``limit`` in bytes, and drops it.
+        """
+    def readinto(self, buffer: Buffer) -> Coroutine[Any, Any, int]:
+        """Fill ``buffer`` completely, and return its size in bytes.
+
+        ``buffer`` is anything writable and contiguous, of any shape and format. It must not be used while this
+        waits.
+
+        Raises IncompleteReadError, which carries what came, if the stream ends before; TypeError for a buffer
+        that is read-only or not contiguous. When this is cancelled, what had arrived is not lost: the next
+        read gets it.
+        """
+    def readview(
+        self, n: SupportsIndex, *, max_size: SupportsIndex | None = None
+    ) -> Coroutine[Any, Any, memoryview]:
+        """Return a memoryview of exactly ``n`` pooled bytes, filled from the stream.
+
+        ``max_size`` is for lengths that a peer has sent: if ``n`` is above it, ValueError is raised before
+        anything is allocated.
+
+        If the pool has a budget (``max_bytes``) that is used up, this waits until ``n`` bytes are free. What
+        the peer sends meanwhile is read ahead up to twice the reader's limit, and then held back.
+
+        Raises IncompleteReadError, which carries what came, if the stream ends before, and what
+        ``Pool.allocate_async`` raises. When this is cancelled, what had arrived is not lost: the next read
+        gets it, copied twice.
+        """
+    def _begin(self, limit: int, event_loop: AbstractEventLoop, pool: Pool | None) -> None: ...
+    def _get_buffer(self, least: int = 0) -> memoryview: ...
+    def _buffer_updated(self, n: int) -> None: ...
+    def _read_on(self) -> None: ...
+    def _wait_for_data(self, _func_name: str) -> Coroutine[Any, Any, None]: ...
+    def _wakeup_waiter(self) -> None: ...
+    def _maybe_resume_transport(self) -> None: ...
+    def _take_unread(self) -> bytes: ...
+    _limit: int
+    _eof: bool
+    _paused: bool
+    _greedy: bool
+    _ahead: int
+    _loop: AbstractEventLoop
+    _waiter: Future[None] | None
+    _transport: BaseTransport | None
+    _exception: Exception | None
+    @property
+    def _pool(self) -> Pool | None: ...
+    @property
+    def _unread(self) -> int: ...
+    @property
+    def _has_memory(self) -> bool: ...
+    @property
+    def _buffer(self) -> bytearray: ...

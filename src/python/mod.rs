@@ -20,6 +20,8 @@
 //! allocator  the class `Allocator`
 //! budget::waiter, pool::methods   the class `Waiter`; the methods of `Pool`
 //! pool::default   the function `default_pool`
+//! bytes      memory that a transport receives into, and the `bytes` objects made in it
+//! reader     the native half of `bytepool.streams.StreamReader`, and its reads
 //! ```
 //!
 //! In this folder `///` on a class, method or property is for users of Python: it becomes `help()`, and
@@ -28,6 +30,7 @@
 mod allocator;
 mod args;
 mod budget;
+mod bytes;
 mod config;
 mod decay;
 mod error;
@@ -36,6 +39,7 @@ mod garbage;
 mod lease;
 mod once;
 mod pool;
+mod reader;
 mod registry;
 mod shared;
 mod stats;
@@ -57,7 +61,9 @@ mod _bytepool {
         fork::settle_after_fork,
         garbage::collect_garbage,
         lease::Lease,
+        pool::Pool,
         pool::{Pool, default::default_pool},
+        reader::Reader,
         registry::live_pools,
         shared::SharedPool,
         tracking::{AllocationRecord, records},

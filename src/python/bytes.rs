@@ -1,0 +1,371 @@
+//! Memory that a transport receives into, and the `bytes` objects that are made in it. One of the two files
+//! with `unsafe`.
+//!
+//! CPython lets a `bytes` object be written to as long as nobody else has seen it: reference count 1, no hash
+//! yet. These are the rules by which this file makes use of that:
+//!
+//! 1. A new object is created without contents, by [`ReceiveBuffer::bytes`], and its only reference stays in
+//!    the field `owner`. It is never cloned, hashed, exported or shown there.
+//! 2. Transports see a memoryview of the `ReceiveBuffer`, never of the object. Every such view, and every slice
+//!    or array made from the view, holds a reference to the `ReceiveBuffer`.
+//! 3. The object leaves `owner` in one place, [`ReceiveBuffer::publish`], and only if the whole of it was asked
+//!    for and the caller has the only reference to the `ReceiveBuffer`: then no view of the memory exists, and
+//!    none can be made any more, because an empty `owner` exports nothing.
+//! 4. In every other case (a transport kept a view, the stream ended early, the task was cancelled) the bytes
+//!    are copied to a new object, and the first one is freed together with the `ReceiveBuffer`, once no view
+//!    of it is left.
+//!
+//! Reference counts are exact on free-threaded builds too, because `disown` gives the object to no thread.
+#![allow(unsafe_code)]
+
+use std::ffi::c_int;
+use std::{ptr, slice};
+
+use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyMemoryView};
+
+use super::error::exception;
+use super::lease::disown;
+use crate::buffer::Buffer;
+use crate::pool::Pool;
+use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
+
+/// Memory that a transport receives into. It cannot be created or copied, and has no methods: it only exports
+/// the part of it that is to be filled next.
+#[pyclass(frozen, module = "bytepool._bytepool")]
+pub(super) struct ReceiveBuffer {
+    start: Address,
+    len: usize,
+    /// What the next export shows: from where to where.
+    window: Mutex<(usize, usize)>,
+    /// How many bytes have come, counted by the reader that fills it.
+    filled: AtomicUsize,
+    owner: Mutex<Owner>,
+}
+
+/// What keeps the memory alive.
+enum Owner {
+    /// A `bytes` object that nobody else has seen.
+    Bytes(Py<PyBytes>),
+    /// Read-ahead memory.
+    Pooled(#[expect(dead_code, reason = "it is only kept")] Buffer<Arc<Pool>>),
+    /// A buffer of the user's.
+    Export(#[expect(dead_code, reason = "it is only kept")] Export),
+    /// The object was published.
+    Nobody,
+}
+
+struct Address(*mut u8);
+
+// SAFETY:
+// - the pointer is into memory that `owner` keeps alive and in place, on whichever thread;
+// - it is used by this file's functions, whose callers are attached to the interpreter, and by the users of
+//   exports, under the buffer protocol's own rules.
+unsafe impl Send for Address {}
+
+// SAFETY: as for `Send`; sharing the struct shares only the pointer's value.
+unsafe impl Sync for Address {}
+
+impl ReceiveBuffer {
+    /// Memory for a `bytes` object of `n` bytes, which [`publish`](Self::publish) returns.
+    pub(super) fn bytes(py: Python<'_>, n: usize) -> PyResult<Bound<'_, Self>> {
+        let object = uninitialised(py, n)?;
+        // SAFETY: the object is a live `bytes` object; its memory stays in place as long as it lives.
+        let start = unsafe { ffi::PyBytes_AsString(object.as_ptr()) }.cast();
+        Self::new(py, start, n, Owner::Bytes(object.unbind()))
+    }
+
+    /// Memory of a pool that this crate keeps for itself.
+    pub(super) fn pooled<'py>(
+        py: Python<'py>,
+        pool: &Arc<Pool>,
+        n: usize,
+    ) -> PyResult<Bound<'py, Self>> {
+        let mut buffer = Pool::acquire_owned(pool, n)?;
+        let start = buffer.as_mut_ptr();
+        Self::new(py, start, n, Owner::Pooled(buffer))
+    }
+
+    /// The memory of any writable, contiguous buffer, of whatever shape and format.
+    pub(super) fn over<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Self>> {
+        let export = Export::get(object, ffi::PyBUF_WRITABLE)?;
+        let (start, len) = (export.0.buf.cast(), export.len());
+        Self::new(object.py(), start, len, Owner::Export(export))
+    }
+
+    fn new(py: Python<'_>, start: *mut u8, len: usize, owner: Owner) -> PyResult<Bound<'_, Self>> {
+        let this = Self {
+            start: Address(start),
+            len,
+            window: Mutex::new((0, len)),
+            filled: AtomicUsize::new(0),
+            owner: Mutex::new(owner),
+        };
+        let this = Bound::new(py, this)?;
+        // Its reference count is what `publish` relies on.
+        disown(&this);
+        Ok(this)
+    }
+
+    /// The size in bytes.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    pub(super) fn filled(&self) -> usize {
+        self.filled.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_filled(&self, filled: usize) {
+        self.filled.store(filled.min(self.len), Ordering::Relaxed);
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.filled() == self.len
+    }
+
+    /// Whether this is memory for a `bytes` object.
+    pub(super) fn is_bytes(&self) -> bool {
+        matches!(*self.owner.lock(), Owner::Bytes(_))
+    }
+
+    /// A memoryview of the bytes from `from` to `to`, for a transport to fill.
+    pub(super) fn view<'py>(
+        this: &Bound<'py, Self>,
+        from: usize,
+        to: usize,
+    ) -> PyResult<Bound<'py, PyMemoryView>> {
+        *this.get().window.lock() = (from, to);
+        PyMemoryView::from(this.as_any())
+    }
+
+    /// The whole memory as `bytes`: without a copy if it is memory for a `bytes` object, and nobody else
+    /// refers to it.
+    pub(super) fn publish(this: Bound<'_, Self>) -> PyResult<Bound<'_, PyBytes>> {
+        let py = this.py();
+        if is_alone(&this) {
+            let mut owner = this.get().owner.lock();
+            if let Owner::Bytes(_) = *owner
+                && let Owner::Bytes(object) = std::mem::replace(&mut *owner, Owner::Nobody)
+            {
+                return Ok(object.into_bound(py));
+            }
+        }
+        this.get().copy_out(py, 0, this.get().len)
+    }
+
+    /// A copy of the bytes from `from` to `to`.
+    pub(super) fn copy_out<'py>(
+        &self,
+        py: Python<'py>,
+        from: usize,
+        to: usize,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let n = to.saturating_sub(from);
+        let source = self.at(from, n)?;
+        // SAFETY: `source` points to `n` readable bytes, see `at`; CPython copies them, and returns a new
+        // reference to a `bytes` object, or null with an exception set.
+        unsafe {
+            let copy = ffi::PyBytes_FromStringAndSize(source.cast(), n as ffi::Py_ssize_t);
+            Ok(Bound::from_owned_ptr_or_err(py, copy)?.cast_into_unchecked())
+        }
+    }
+
+    /// Copies the `n` bytes at `from` to `target`, at `to`.
+    pub(super) fn copy_to(&self, from: usize, target: &Self, to: usize, n: usize) -> PyResult<()> {
+        let (source, target) = (self.at(from, n)?, target.at(to, n)?);
+        // SAFETY: both point to `n` bytes, see `at`; they may overlap.
+        unsafe { ptr::copy(source, target, n) };
+        Ok(())
+    }
+
+    /// Copies the `n` bytes at `from` into a writable buffer of just that size.
+    pub(super) fn copy_into(&self, from: usize, target: &Bound<'_, PyAny>) -> PyResult<()> {
+        let export = Export::get(target, ffi::PyBUF_WRITABLE)?;
+        let source = self.at(from, export.len())?;
+        // SAFETY: `source` points to as many bytes as the export has, see `at`, and the export is writable;
+        // they may overlap.
+        unsafe { ptr::copy(source, export.0.buf.cast(), export.len()) };
+        Ok(())
+    }
+
+    /// Copies what `export` has from `from` on, `n` bytes, to `to`.
+    pub(super) fn fill(&self, to: usize, export: &Export, from: usize, n: usize) -> PyResult<()> {
+        let target = self.at(to, n)?;
+        let source = check(export.0.buf.cast(), export.len(), from, n)?;
+        // SAFETY: both point to `n` bytes, and they may overlap.
+        unsafe { ptr::copy(source, target, n) };
+        Ok(())
+    }
+
+    /// Copies `data` to `to`.
+    pub(super) fn write(&self, to: usize, data: &[u8]) -> PyResult<()> {
+        let target = self.at(to, data.len())?;
+        // SAFETY: `target` points to as many bytes as `data` has, see `at`; they may overlap.
+        unsafe { ptr::copy(data.as_ptr(), target, data.len()) };
+        Ok(())
+    }
+
+    /// Looks at the bytes from `from` to `to`: at a copy of them if somebody else may write to them.
+    pub(super) fn read<R>(
+        this: &Bound<'_, Self>,
+        from: usize,
+        to: usize,
+        look: impl FnOnce(&[u8]) -> R,
+    ) -> PyResult<R> {
+        let n = to.saturating_sub(from);
+        let source = this.get().at(from, n)?;
+        if is_alone(this) {
+            // SAFETY:
+            // - `source` points to `n` bytes that live as long as `this`, see `at`;
+            // - nobody writes to them meanwhile: no view exists, `look` does not run Python code (it gets
+            //   nothing to do so), and this thread is attached and uses the one reference there is;
+            // - bytes that a transport has not written, though it said so, are whatever CPython's allocator
+            //   left there, which is opaque to the compiler: some number, as all bytes are.
+            return Ok(look(unsafe { slice::from_raw_parts(source, n) }));
+        }
+        let mut copy = vec![0; n];
+        // SAFETY: both point to `n` bytes, and the copy is new.
+        unsafe { ptr::copy_nonoverlapping(source, copy.as_mut_ptr(), n) };
+        Ok(look(&copy))
+    }
+
+    /// Where `n` bytes at `offset` are.
+    ///
+    /// The pointer is good for `n` bytes as long as this lives: they lie within `len`, and `owner` keeps the
+    /// memory, unless its object was published, whose `ReceiveBuffer` nobody else has.
+    fn at(&self, offset: usize, n: usize) -> PyResult<*mut u8> {
+        if matches!(*self.owner.lock(), Owner::Nobody) {
+            return Err(exception::<PyBufferError>("these bytes were handed out"));
+        }
+        check(self.start.0, self.len, offset, n)
+    }
+}
+
+#[pymethods]
+impl ReceiveBuffer {
+    /// Exports the part that is to be filled next, writable.
+    // SAFETY (of the slot as a whole): CPython calls it with a `view` to fill in and the flags of the
+    // request.
+    unsafe fn __getbuffer__(
+        this: Bound<'_, Self>,
+        view: *mut ffi::Py_buffer,
+        flags: c_int,
+    ) -> PyResult<()> {
+        let (from, to) = *this.get().window.lock();
+        let n = to.saturating_sub(from);
+        let start = this.get().at(from, n)?;
+        // SAFETY:
+        // - `view` is the caller's, null or writable; `PyBuffer_FillInfo` raises for null;
+        // - `start` points to `n` writable bytes, see `at`, and the view gets a strong reference to this
+        //   object, so they stay as long as the view;
+        // - as long as that reference exists, `publish` does not hand out the memory, and `read` does not
+        //   look at it but at a copy.
+        let failed = unsafe {
+            let n = n as ffi::Py_ssize_t;
+            ffi::PyBuffer_FillInfo(view, this.as_ptr(), start.cast(), n, 0, flags)
+        };
+        match failed {
+            0 => Ok(()),
+            _ => Err(PyErr::fetch(this.py())),
+        }
+    }
+}
+
+/// An export of another object's memory.
+pub(super) struct Export(Box<ffi::Py_buffer>);
+
+// SAFETY: an export may be used and given back by any thread that is attached to the interpreter, and that is
+// how it is given back (`drop`); its memory is only reached by functions of this file.
+unsafe impl Send for Export {}
+
+// SAFETY: nothing is done to it through a shared reference.
+unsafe impl Sync for Export {}
+
+impl Export {
+    /// Memory to be read.
+    pub(super) fn readable(object: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Self::get(object, ffi::PyBUF_SIMPLE)
+    }
+
+    fn get(object: &Bound<'_, PyAny>, flags: c_int) -> PyResult<Self> {
+        let mut buffer = Box::new(ffi::Py_buffer::new());
+        // SAFETY: `object` is alive, and `buffer` is an empty `Py_buffer` that stays where it is, in its box.
+        let failed = unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &raw mut *buffer, flags) };
+        match failed {
+            0 => Ok(Self(buffer)),
+            _ => Err(refused(object, PyErr::fetch(object.py()))),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        usize::try_from(self.0.len).unwrap_or(0)
+    }
+
+    /// A copy of the bytes.
+    pub(super) fn to_vec(&self) -> Vec<u8> {
+        let mut copy = vec![0; self.len()];
+        // SAFETY: the export has as many readable bytes, and the copy is new.
+        unsafe { ptr::copy_nonoverlapping(self.0.buf.cast(), copy.as_mut_ptr(), copy.len()) };
+        copy
+    }
+}
+
+impl Drop for Export {
+    fn drop(&mut self) {
+        // SAFETY: `get` filled it in, and it is given back once. Python is there as long as objects that hold
+        // exports are freed.
+        Python::attach(|_| unsafe { ffi::PyBuffer_Release(&raw mut *self.0) });
+    }
+}
+
+/// A new `bytes` object whose contents are to be written.
+fn uninitialised(py: Python<'_>, n: usize) -> PyResult<Bound<'_, PyBytes>> {
+    let size = ffi::Py_ssize_t::try_from(n).unwrap_or(ffi::Py_ssize_t::MAX);
+    // SAFETY: with a null pointer CPython returns a new object of that size (a shared one of size 0, of which
+    // no byte can be written), or null with an exception set.
+    unsafe {
+        let object = ffi::PyBytes_FromStringAndSize(ptr::null(), size);
+        Ok(Bound::from_owned_ptr_or_err(py, object)?.cast_into_unchecked())
+    }
+}
+
+/// Whether the caller has the only reference.
+fn is_alone(this: &Bound<'_, ReceiveBuffer>) -> bool {
+    // SAFETY: a valid reference to a live object, and the interpreter is attached. The count is one number on
+    // every build, see `disown`. If it is 1, nobody else has the object or can get it.
+    unsafe { ffi::Py_REFCNT(this.as_ptr()) == 1 }
+}
+
+/// Where `n` bytes at `offset` are, within `len` bytes from `start`.
+fn check(start: *mut u8, len: usize, offset: usize, n: usize) -> PyResult<*mut u8> {
+    match offset.checked_add(n) {
+        Some(end) if end <= len => Ok(start.wrapping_add(offset)),
+        _ => Err(exception::<PyValueError>(format!(
+            "{n} bytes at {offset} are beyond the {len} bytes of this buffer"
+        ))),
+    }
+}
+
+/// As `file.readinto` says it, whatever kind of error the object raised.
+#[cold]
+fn refused(object: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
+    let py = object.py();
+    let is_ours = [
+        error.is_instance_of::<PyBufferError>(py),
+        error.is_instance_of::<PyTypeError>(py),
+        error.is_instance_of::<PyValueError>(py),
+    ];
+    if !is_ours.contains(&true) {
+        return error;
+    }
+    let name = object.get_type().name().map(|name| name.to_string());
+    let refused = exception::<PyTypeError>(format!(
+        "a buffer is needed that is contiguous and, to receive into, writable; not {}",
+        name.unwrap_or_else(|_| "this".to_owned())
+    ));
+    refused.set_cause(py, Some(error));
+    refused
+}

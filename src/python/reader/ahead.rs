@@ -1,0 +1,347 @@
+//! The bytes that have come and that nobody has read yet, and how far to read ahead.
+
+use std::sync::LazyLock;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes};
+
+use super::Reader;
+use crate::config::Config;
+use crate::pool::Pool;
+use crate::python::bytes::ReceiveBuffer;
+use crate::sync::Arc;
+
+/// What is read ahead for large messages: their headers. What comes beyond is received in place.
+const LEAST: usize = 4 << 10;
+/// What is read ahead otherwise. As much may be unread before asyncio's streams hold the peer back.
+const MOST: usize = 128 << 10;
+/// Messages from this size on are large.
+const LARGE: usize = 192 << 10;
+/// So few bytes are moved sooner than memory is left unused in front of them.
+const FEW: usize = 4 << 10;
+
+/// Where read-ahead memory comes from: memory that stays, so that no page of it is faulted in twice, and as
+/// much as the connections need that have unread bytes now.
+static MEMORY: LazyLock<Arc<Pool>> = LazyLock::new(|| {
+    let config = Config {
+        min_size: LEAST,
+        max_size: 1 << 20,
+        max_idle_bytes: Some(4 << 20),
+        ..Config::DEFAULT
+    };
+    Arc::new(Pool::new(config).unwrap_or_else(|_| Pool::null()))
+});
+
+/// Read-ahead memory of at least `n` bytes.
+pub(super) fn memory(py: Python<'_>, n: usize) -> PyResult<Bound<'_, ReceiveBuffer>> {
+    let size = n.max(LEAST).checked_next_power_of_two().unwrap_or(n);
+    if size <= MEMORY.config().max_size {
+        ReceiveBuffer::pooled(py, &MEMORY, size)
+    } else {
+        ReceiveBuffer::bytes(py, size)
+    }
+}
+
+/// The unread bytes: those from `start` to `end`.
+#[derive(Default)]
+pub(super) struct Ahead {
+    buffer: Option<Py<ReceiveBuffer>>,
+    start: usize,
+    end: usize,
+}
+
+impl Ahead {
+    pub(super) fn unread(&self) -> usize {
+        self.end.saturating_sub(self.start)
+    }
+
+    pub(super) fn has_memory(&self) -> bool {
+        self.buffer.is_some()
+    }
+
+    /// Whether the next bytes belong there.
+    pub(super) fn ends_at(&self, memory: &Py<ReceiveBuffer>, at: usize) -> bool {
+        let buffer = self.buffer.as_ref();
+        self.end == at && buffer.is_some_and(|buffer| buffer.is(memory))
+    }
+
+    /// Notes `n` bytes more.
+    pub(super) fn add(&mut self, n: usize) {
+        let len = self.buffer.as_ref().map_or(0, |buffer| buffer.get().len());
+        self.end = self.end.saturating_add(n).min(len);
+    }
+
+    /// Notes that `n` bytes were read, and returns the memory if it was the last of them.
+    fn consume(&mut self, n: usize) -> Option<Py<ReceiveBuffer>> {
+        self.start = self.start.saturating_add(n).min(self.end);
+        if self.start < self.end {
+            return None;
+        }
+        self.replace(None, 0, 0)
+    }
+
+    fn replace(
+        &mut self,
+        buffer: Option<Py<ReceiveBuffer>>,
+        start: usize,
+        end: usize,
+    ) -> Option<Py<ReceiveBuffer>> {
+        (self.start, self.end) = (start, end);
+        std::mem::replace(&mut self.buffer, buffer)
+    }
+}
+
+/// How far to read ahead. It follows the traffic.
+pub(super) struct Window {
+    pub(super) size: usize,
+    /// The last read ahead has filled it.
+    pub(super) is_full: bool,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self {
+            size: MOST,
+            is_full: false,
+        }
+    }
+}
+
+impl Window {
+    /// A message of `n` bytes is read.
+    pub(super) fn follow(&mut self, n: usize) {
+        if n >= LARGE {
+            self.size = LEAST;
+            self.is_full = false;
+        } else if n > self.size / 2 {
+            self.size = MOST;
+        }
+    }
+
+    /// Somebody waits for a few bytes: if the window was too small for those before, it grows.
+    pub(super) fn wait(&mut self) {
+        if std::mem::take(&mut self.is_full) {
+            self.size = self.size.saturating_mul(4).min(MOST);
+        }
+    }
+}
+
+impl Reader {
+    /// The memory that the next bytes go to, and where: there is room for `n`.
+    pub(super) fn room<'py>(
+        &self,
+        py: Python<'py>,
+        n: usize,
+    ) -> PyResult<(Bound<'py, ReceiveBuffer>, usize)> {
+        let (buffer, start, end) = self.peek(py);
+        let unread = end.saturating_sub(start);
+        let needed = unread.saturating_add(n);
+        if let Some(buffer) = buffer {
+            let len = buffer.get().len();
+            if start == 0 || (unread > FEW && len.saturating_sub(end) >= n) {
+                if len.saturating_sub(end) >= n {
+                    return Ok((buffer, end));
+                }
+            } else if len >= needed {
+                buffer.get().copy_to(start, buffer.get(), 0, unread)?;
+                let mut state = self.state.lock();
+                (state.ahead.start, state.ahead.end) = (0, unread);
+                return Ok((buffer, unread));
+            }
+            // At least twice as much, so that many small pieces are not copied again and again.
+            let larger = memory(py, needed.max(len.saturating_mul(2)))?;
+            buffer.get().copy_to(start, larger.get(), 0, unread)?;
+            self.replace_ahead(py, Some(larger.clone()), unread);
+            return Ok((larger, unread));
+        }
+        let fresh = memory(py, n)?;
+        self.replace_ahead(py, Some(fresh.clone()), 0);
+        Ok((fresh, 0))
+    }
+
+    /// The unread bytes: their memory, and from where to where.
+    pub(super) fn peek<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> (Option<Bound<'py, ReceiveBuffer>>, usize, usize) {
+        let state = self.state.lock();
+        let Ahead { buffer, start, end } = &state.ahead;
+        let buffer = buffer.as_ref().map(|buffer| buffer.bind(py).clone());
+        (buffer, *start, *end)
+    }
+
+    pub(super) fn unread(&self) -> usize {
+        self.state.lock().ahead.unread()
+    }
+
+    /// Looks at the first `n` unread bytes, or as many as there are.
+    pub(super) fn look<R>(
+        &self,
+        py: Python<'_>,
+        n: usize,
+        look: impl FnOnce(&[u8]) -> R,
+    ) -> PyResult<R> {
+        // Under the lock and without a reference of its own: what nobody else has need not be copied.
+        let state = self.state.lock();
+        let Ahead { buffer, start, end } = &state.ahead;
+        match buffer {
+            Some(buffer) => {
+                let end = start.saturating_add(n).min(*end);
+                ReceiveBuffer::read(buffer.bind(py), *start, end, look)
+            }
+            None => Ok(look(&[])),
+        }
+    }
+
+    /// The next `n` unread bytes, of which there are as many.
+    pub(super) fn take<'py>(&self, py: Python<'py>, n: usize) -> PyResult<Bound<'py, PyBytes>> {
+        let (buffer, start, end) = self.peek(py);
+        let Some(buffer) = buffer else {
+            return Ok(empty(py));
+        };
+        if start == 0 && n == end && n == buffer.get().len() && buffer.get().is_bytes() {
+            self.replace_ahead(py, None, 0);
+            self.after_reading(py)?;
+            return ReceiveBuffer::publish(buffer);
+        }
+        let bytes = buffer
+            .get()
+            .copy_out(py, start, start.saturating_add(n).min(end))?;
+        drop(buffer);
+        self.consume(py, n)?;
+        Ok(bytes)
+    }
+
+    /// Notes that the next `n` unread bytes were read.
+    pub(super) fn consume(&self, py: Python<'_>, n: usize) -> PyResult<()> {
+        let done = self.state.lock().ahead.consume(n);
+        drop(done);
+        self.after_reading(py)
+    }
+
+    fn after_reading(&self, py: Python<'_>) -> PyResult<()> {
+        self.expose(py)?;
+        self.resume(py, false)
+    }
+
+    /// Copies the next `n` unread bytes, of which there are as many, to a buffer of that size.
+    pub(super) fn take_into(
+        &self,
+        py: Python<'_>,
+        target: &Bound<'_, PyAny>,
+        n: usize,
+    ) -> PyResult<()> {
+        if let (Some(buffer), start, _) = self.peek(py) {
+            buffer.get().copy_into(start, target)?;
+        }
+        self.consume(py, n)
+    }
+
+    fn replace_ahead(&self, py: Python<'_>, buffer: Option<Bound<'_, ReceiveBuffer>>, end: usize) {
+        let buffer = buffer.map(Bound::unbind);
+        let before = self.state.lock().ahead.replace(buffer, 0, end);
+        drop(before.map(|before| before.into_bound(py)));
+    }
+
+    /// Copies the unread bytes to memory that is to be filled.
+    pub(super) fn move_to(&self, py: Python<'_>, target: &ReceiveBuffer) -> PyResult<()> {
+        if let (Some(buffer), start, end) = self.peek(py) {
+            let n = end.saturating_sub(start).min(target.len());
+            buffer.get().copy_to(start, target, 0, n)?;
+            target.set_filled(n);
+            drop(buffer);
+            self.consume(py, n)?;
+        }
+        Ok(())
+    }
+
+    /// Puts back what was filled of the memory: it is read next, and comes before what is unread.
+    pub(super) fn put_back(
+        &self,
+        py: Python<'_>,
+        memory: Bound<'_, ReceiveBuffer>,
+        prefix: &[u8],
+    ) -> PyResult<()> {
+        let filled = memory.get().filled();
+        let came = prefix.len().saturating_add(filled);
+        if came == 0 {
+            return Ok(());
+        }
+        let (buffer, start, end) = self.peek(py);
+        let unread = end.saturating_sub(start);
+        if unread == 0 && prefix.is_empty() && memory.get().is_bytes() {
+            self.replace_ahead(py, Some(memory), filled);
+        } else {
+            let all = self::memory(py, came.saturating_add(unread))?;
+            all.get().write(0, prefix)?;
+            memory.get().copy_to(0, all.get(), prefix.len(), filled)?;
+            if let Some(buffer) = buffer {
+                buffer.get().copy_to(start, all.get(), came, unread)?;
+            }
+            self.replace_ahead(py, Some(all), came.saturating_add(unread));
+        }
+        self.expose(py)?;
+        self.hold_back(py)
+    }
+
+    // Somebody who knows asyncio's reader may have asked for its buffer, and change it.
+
+    /// Takes over what was changed in the buffer that is shown.
+    pub(super) fn absorb(&self, py: Python<'_>) -> PyResult<()> {
+        let shown = self
+            .state
+            .lock()
+            .exposed
+            .as_ref()
+            .map(|shown| shown.clone_ref(py));
+        let Some(shown) = shown else { return Ok(()) };
+        let shown = shown.bind(py).to_vec();
+        if self.look(py, usize::MAX, |unread| unread == shown)? {
+            return Ok(());
+        }
+        self.replace_ahead(py, None, 0);
+        let (room, at) = self.room(py, shown.len())?;
+        room.get().write(at, &shown)?;
+        self.state.lock().ahead.add(shown.len());
+        Ok(())
+    }
+
+    /// Shows the unread bytes as they are now.
+    pub(super) fn expose(&self, py: Python<'_>) -> PyResult<()> {
+        let shown = self
+            .state
+            .lock()
+            .exposed
+            .as_ref()
+            .map(|shown| shown.clone_ref(py));
+        let Some(shown) = shown else { return Ok(()) };
+        let unread = self.look(py, usize::MAX, <[u8]>::to_vec)?;
+        let shown = shown.bind(py);
+        shown.call_method0(intern!(py, "clear"))?;
+        shown.call_method1(intern!(py, "extend"), (PyBytes::new(py, &unread),))?;
+        Ok(())
+    }
+
+    /// The unread bytes as asyncio's reader has them: they may be changed.
+    pub(super) fn exposed<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyByteArray>> {
+        self.absorb(py)?;
+        let shown = self
+            .state
+            .lock()
+            .exposed
+            .as_ref()
+            .map(|shown| shown.clone_ref(py));
+        if let Some(shown) = shown {
+            return Ok(shown.into_bound(py));
+        }
+        let shown = PyByteArray::new(py, &[]);
+        self.state.lock().exposed = Some(shown.clone().unbind());
+        self.expose(py)?;
+        Ok(shown)
+    }
+}
+
+fn empty(py: Python<'_>) -> Bound<'_, PyBytes> {
+    PyBytes::new(py, &[])
+}

@@ -1,0 +1,308 @@
+//! All that Python sees of a reader: the reads, what the protocol calls, and what `asyncio.StreamReader` keeps
+//! to itself and other libraries use all the same.
+
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+
+use super::Reader;
+use super::ops::{Op, Work};
+use super::read::Read;
+use super::separators::Separators;
+
+#[pymethods]
+impl Reader {
+    #[new]
+    #[pyo3(signature = (*_args, **_kwargs))]
+    fn new(_args: &Bound<'_, PyAny>, _kwargs: Option<&Bound<'_, PyAny>>) -> Self {
+        Self::default()
+    }
+
+    /// Says what it works with.
+    fn _begin(&self, limit: usize, event_loop: Py<PyAny>, pool: Option<Py<PyAny>>) {
+        let mut state = self.state.lock();
+        state.limit = limit;
+        state.event_loop = Some(event_loop);
+        state.pool = pool;
+    }
+
+    /// Where the transport is to receive to: ``least`` bytes or more.
+    #[pyo3(signature = (least = 0))]
+    fn _get_buffer<'py>(
+        &self,
+        py: Python<'py>,
+        least: usize,
+    ) -> PyResult<Bound<'py, PyMemoryView>> {
+        self.get_buffer(py, least)
+    }
+
+    /// Takes the ``n`` bytes that the transport has received to where it was told.
+    fn _buffer_updated(slf: &Bound<'_, Self>, n: usize) -> PyResult<()> {
+        Self::buffer_updated(slf, n)
+    }
+
+    /// Goes on receiving after a pause for other tasks.
+    fn _read_on(&self, py: Python<'_>) -> PyResult<()> {
+        self.read_on(py)
+    }
+
+    /// Take data from the transport.
+    fn feed_data(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.feed(py, data)
+    }
+
+    /// Note that nothing more will come.
+    fn feed_eof(&self, py: Python<'_>) -> PyResult<()> {
+        self.feed_end(py)
+    }
+
+    /// Whether the stream is over, and all of it was read.
+    fn at_eof(&self, py: Python<'_>) -> PyResult<bool> {
+        self.is_at_end(py)
+    }
+
+    /// Read exactly ``n`` bytes, and return them as ``bytes``.
+    ///
+    /// Large reads are received straight into the object that is returned. Raises IncompleteReadError, which
+    /// carries what came, if the stream ends before; ValueError if ``n`` is negative. When this is cancelled,
+    /// what had arrived is not lost: the next read gets it.
+    fn readexactly(slf: Bound<'_, Self>, n: &Bound<'_, PyAny>) -> Read {
+        Read::new(slf, "readexactly", Work::exactly(n))
+    }
+
+    /// Read what has come, at least one byte and at most ``n`` bytes.
+    ///
+    /// If ``n`` is negative, read all until the stream ends. Empty bytes mean that the stream is over.
+    #[pyo3(signature = (n = None), text_signature = "($self, n=-1)")]
+    fn read(slf: Bound<'_, Self>, n: Option<&Bound<'_, PyAny>>) -> Read {
+        let work = match n {
+            Some(n) => Work::at_most(n),
+            None => Ok(Work::new(Op::ToTheEnd)),
+        };
+        Read::new(slf, "read", work)
+    }
+
+    /// Read up to and including ``separator``, and return it with what comes before.
+    ///
+    /// From CPython 3.13 on ``separator`` may be a tuple of separators, of which the one that ends first
+    /// counts.
+    ///
+    /// Raises LimitOverrunError if the separator is not within the reader's ``limit`` in bytes, and leaves
+    /// the bytes in the reader; IncompleteReadError, which carries what came, if the stream ends before;
+    /// ValueError if the separator is empty.
+    #[pyo3(signature = (separator = None), text_signature = "($self, separator=b'\\n')")]
+    fn readuntil(slf: Bound<'_, Self>, separator: Option<&Bound<'_, PyAny>>) -> Read {
+        let work = match separator {
+            Some(separator) => Separators::new(separator).map(|all| Work::new(Op::Until(all))),
+            None => Ok(Work::new(Op::Until(Separators::line_end()))),
+        };
+        Read::new(slf, "readuntil", work)
+    }
+
+    /// Read a line with its line feed, or what is left if the stream ends before.
+    ///
+    /// Raises ValueError if the line is longer than the reader's ``limit`` in bytes, and drops it.
+    fn readline(slf: Bound<'_, Self>) -> Read {
+        Read::new(
+            slf,
+            "readline",
+            Ok(Work::new(Op::Line(Separators::line_end()))),
+        )
+    }
+
+    /// Fill ``buffer`` completely, and return its size in bytes.
+    ///
+    /// ``buffer`` is anything writable and contiguous, of any shape and format. It must not be used while this
+    /// waits.
+    ///
+    /// Raises IncompleteReadError, which carries what came, if the stream ends before; TypeError for a buffer
+    /// that is read-only or not contiguous. When this is cancelled, what had arrived is not lost: the next
+    /// read gets it.
+    fn readinto(slf: Bound<'_, Self>, buffer: Py<PyAny>) -> Read {
+        Read::new(slf, "readinto", Ok(Work::new(Op::Into(buffer))))
+    }
+
+    /// Return a memoryview of exactly ``n`` pooled bytes, filled from the stream.
+    ///
+    /// ``max_size`` is for lengths that a peer has sent: if ``n`` is above it, ValueError is raised before
+    /// anything is allocated.
+    ///
+    /// If the pool has a budget (``max_bytes``) that is used up, this waits until ``n`` bytes are free. What
+    /// the peer sends meanwhile is read ahead up to twice the reader's limit, and then held back.
+    ///
+    /// Raises IncompleteReadError, which carries what came, if the stream ends before, and what
+    /// ``Pool.allocate_async`` raises. When this is cancelled, what had arrived is not lost: the next read
+    /// gets it, copied twice.
+    #[pyo3(signature = (n, *, max_size = None), text_signature = "($self, n, *, max_size=None)")]
+    fn readview(
+        slf: Bound<'_, Self>,
+        n: &Bound<'_, PyAny>,
+        max_size: Option<&Bound<'_, PyAny>>,
+    ) -> Read {
+        let work = Work::view(&slf, n, max_size);
+        Read::new(slf, "readview", work)
+    }
+
+    /// Waits until something has come, as asyncio's reader does for its own use.
+    fn _wait_for_data(slf: Bound<'_, Self>, _func_name: &Bound<'_, PyAny>) -> Read {
+        Read::new(slf, "_wait_for_data", Ok(Work::new(Op::Anything)))
+    }
+
+    fn _wakeup_waiter(&self, py: Python<'_>) -> PyResult<()> {
+        let waiter = self.state.lock().waiter.take();
+        waiter.map_or(Ok(()), |waiter| super::wake(waiter.bind(py)))
+    }
+
+    fn _maybe_resume_transport(&self, py: Python<'_>) -> PyResult<()> {
+        self.absorb(py)?;
+        self.resume(py, false)
+    }
+
+    /// Removes and returns what is unread.
+    fn _take_unread<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        self.absorb(py)?;
+        self.take(py, self.unread())
+    }
+
+    #[getter]
+    fn _unread(&self, py: Python<'_>) -> PyResult<usize> {
+        self.absorb(py)?;
+        Ok(self.unread())
+    }
+
+    /// Whether it holds memory to receive into.
+    #[getter]
+    fn _has_memory(&self) -> bool {
+        let state = self.state.lock();
+        state.ahead.has_memory() || state.target.is_some()
+    }
+
+    #[getter]
+    fn _buffer<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyByteArray>> {
+        self.exposed(py)
+    }
+
+    #[getter]
+    fn _limit(&self) -> usize {
+        self.limit()
+    }
+
+    #[setter(_limit)]
+    fn set_limit(&self, limit: usize) {
+        self.state.lock().limit = limit;
+    }
+
+    #[getter]
+    fn _eof(&self) -> bool {
+        self.is_eof()
+    }
+
+    #[setter(_eof)]
+    fn set_eof(&self, eof: bool) {
+        self.state.lock().eof = eof;
+    }
+
+    #[getter]
+    fn _paused(&self) -> bool {
+        self.state.lock().paused
+    }
+
+    #[setter(_paused)]
+    fn set_paused(&self, paused: bool) {
+        self.state.lock().paused = paused;
+    }
+
+    #[getter]
+    fn _greedy(&self) -> bool {
+        self.state.lock().greedy
+    }
+
+    #[setter(_greedy)]
+    fn set_greedy(&self, greedy: bool) {
+        self.state.lock().greedy = greedy;
+    }
+
+    /// How far it reads ahead, in bytes.
+    #[getter]
+    fn _ahead(&self) -> usize {
+        self.state.lock().window.size
+    }
+
+    #[setter(_ahead)]
+    fn set_ahead(&self, size: usize) {
+        self.state.lock().window.size = size.max(1);
+    }
+
+    #[getter]
+    fn _loop(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let state = self.state.lock();
+        state.event_loop.as_ref().map(|known| known.clone_ref(py))
+    }
+
+    #[setter(_loop)]
+    fn set_loop(&self, event_loop: Option<Py<PyAny>>) {
+        let before = std::mem::replace(&mut self.state.lock().event_loop, event_loop);
+        drop(before);
+    }
+
+    #[getter]
+    fn _pool(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let state = self.state.lock();
+        state.pool.as_ref().map(|pool| pool.clone_ref(py))
+    }
+
+    #[getter]
+    fn _waiter(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let state = self.state.lock();
+        state.waiter.as_ref().map(|waiter| waiter.clone_ref(py))
+    }
+
+    #[setter(_waiter)]
+    fn set_waiter_attribute(&self, waiter: Option<Py<PyAny>>) {
+        let before = std::mem::replace(&mut self.state.lock().waiter, waiter);
+        drop(before);
+    }
+
+    #[getter]
+    fn _transport(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let state = self.state.lock();
+        state
+            .transport
+            .as_ref()
+            .map(|transport| transport.clone_ref(py))
+    }
+
+    #[setter(_transport)]
+    fn set_transport(&self, transport: Option<Py<PyAny>>) {
+        let before = std::mem::replace(&mut self.state.lock().transport, transport);
+        drop(before);
+    }
+
+    #[getter]
+    fn _exception(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let state = self.state.lock();
+        state.error.as_ref().map(|error| error.clone_ref(py))
+    }
+
+    #[setter(_exception)]
+    fn set_exception_attribute(&self, error: Option<Py<PyAny>>) {
+        self.set_error(error);
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // A state that is in use now is somebody's, so that nothing of it is garbage.
+        let Some(state) = self.state.try_lock() else {
+            return Ok(());
+        };
+        visit.call(&state.waiter)?;
+        visit.call(&state.error)?;
+        visit.call(&state.transport)?;
+        visit.call(&state.event_loop)?;
+        visit.call(&state.pool)
+    }
+
+    fn __clear__(&self) {
+        let state = std::mem::take(&mut *self.state.lock());
+        drop(state);
+    }
+}

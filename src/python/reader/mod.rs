@@ -1,0 +1,320 @@
+//! `bytepool._bytepool.Reader`: the native half of `bytepool.streams.StreamReader`. This file has its state
+//! and the side that faces the transport; `ahead.rs` has the bytes that nobody has read yet, `read.rs` and
+//! `ops.rs` the reads, `methods.rs` all that Python sees.
+//!
+//! The lock is held to look and to change, never while Python runs.
+
+mod ahead;
+mod methods;
+mod ops;
+mod read;
+mod separators;
+mod state;
+
+use pyo3::exceptions::{PyAssertionError, PyNotImplementedError, PyRuntimeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyMemoryView;
+
+use super::bytes::{Export, ReceiveBuffer};
+use super::error::exception;
+use crate::sync::Mutex;
+use state::{Lent, Place, State};
+
+/// From so many missing bytes on, a read is received straight into its result. Below, another `recv` and
+/// another wake-up of the task cost more than a copy.
+const IN_PLACE: usize = 64 << 10;
+
+/// The native half of ``bytepool.streams.StreamReader``.
+#[pyclass(subclass, frozen, module = "bytepool._bytepool")]
+pub(super) struct Reader {
+    state: Mutex<State>,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self {
+            state: Mutex::new(State::default()),
+        }
+    }
+}
+
+impl Reader {
+    /// Wakes the waiter if there is reason to.
+    fn wake(&self, py: Python<'_>) -> PyResult<()> {
+        let waiter = self.state.lock().waiter_to_wake();
+        match waiter {
+            Some(waiter) => wake(waiter.bind(py)),
+            None => Ok(()),
+        }
+    }
+
+    /// Has the transport receive no more if too much is unread.
+    fn hold_back(&self, py: Python<'_>) -> PyResult<()> {
+        let Some(transport) = self.state.lock().transport_to_pause(py) else {
+            return Ok(());
+        };
+        match transport.call_method0(py, intern!(py, "pause_reading")) {
+            // It is forgotten, so that nobody tries again.
+            Err(error) if error.is_instance_of::<PyNotImplementedError>(py) => {
+                let mut state = self.state.lock();
+                state.paused = false;
+                let forgotten = state.transport.take();
+                drop(state);
+                drop(forgotten);
+                Ok(())
+            }
+            result => result.map(drop),
+        }
+    }
+
+    /// Has the transport go on if it was paused.
+    fn resume(&self, py: Python<'_>, even_if_much: bool) -> PyResult<()> {
+        let transport = self.state.lock().transport_to_resume(py, even_if_much);
+        match transport {
+            Some(transport) => transport
+                .call_method0(py, intern!(py, "resume_reading"))
+                .map(drop),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes `n` bytes at `from` of memory that is not the target's any more, or was never.
+    fn take_in(
+        &self,
+        py: Python<'_>,
+        memory: &ReceiveBuffer,
+        from: usize,
+        n: usize,
+    ) -> PyResult<()> {
+        let mut taken = 0;
+        let target = self
+            .state
+            .lock()
+            .target
+            .as_ref()
+            .map(|target| target.clone_ref(py));
+        if let Some(target) = target {
+            let target = target.get();
+            taken = n.min(target.len().saturating_sub(target.filled()));
+            memory.copy_to(from, target, target.filled(), taken)?;
+            self.count_in_target(py, taken);
+        }
+        let (from, n) = (from.saturating_add(taken), n.saturating_sub(taken));
+        if n == 0 {
+            return Ok(());
+        }
+        let (room, at) = self.room(py, n)?;
+        memory.copy_to(from, room.get(), at, n)?;
+        self.state.lock().ahead.add(n);
+        Ok(())
+    }
+
+    /// Notes that `n` bytes more are in the target, which is over when it is full.
+    fn count_in_target(&self, py: Python<'_>, n: usize) {
+        let mut state = self.state.lock();
+        let Some(target) = &state.target else { return };
+        let filled = target.get().filled().saturating_add(n);
+        target.get().set_filled(filled);
+        if target.get().is_full() {
+            let full = state.target.take();
+            state.may_follow = true;
+            drop(state);
+            drop(full.map(|full| full.into_bound(py)));
+        }
+    }
+
+    /// Reads nothing more in this turn of the event loop, so that tasks may say what they read next.
+    fn let_others_run(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let py = slf.py();
+        let (transport, event_loop) = {
+            let state = slf.get().state.lock();
+            if state.paused {
+                return Ok(());
+            }
+            match (&state.transport, &state.event_loop) {
+                (Some(transport), Some(event_loop)) => {
+                    (transport.clone_ref(py), event_loop.clone_ref(py))
+                }
+                _ => return Ok(()),
+            }
+        };
+        if !is_closing(transport.bind(py))? {
+            transport.call_method0(py, intern!(py, "pause_reading"))?;
+            let read_on = slf.getattr(intern!(py, "_read_on"))?;
+            event_loop.call_method1(py, intern!(py, "call_soon"), (read_on,))?;
+        }
+        Ok(())
+    }
+}
+
+/// What the transport calls.
+impl Reader {
+    /// Where the transport is to receive to: ``least`` bytes or more.
+    pub(super) fn get_buffer<'py>(
+        &self,
+        py: Python<'py>,
+        least: usize,
+    ) -> PyResult<Bound<'py, PyMemoryView>> {
+        self.absorb(py)?;
+        let target = self
+            .state
+            .lock()
+            .target
+            .as_ref()
+            .map(|target| target.clone_ref(py));
+        let (memory, at, len) = match target.map(|target| target.into_bound(py)) {
+            Some(target) => {
+                let at = target.get().filled();
+                let rest = target.get().len().saturating_sub(at);
+                if rest >= least {
+                    (target, at, rest)
+                } else {
+                    // All that was decrypted has to be taken at once, past the target's end.
+                    (ahead::memory(py, least)?, 0, least)
+                }
+            }
+            None => {
+                let size = self.state.lock().window.size.max(least);
+                let (memory, at) = self.room(py, size)?;
+                let len = memory.get().len().saturating_sub(at).min(size.max(least));
+                (memory, at, len)
+            }
+        };
+        let view = ReceiveBuffer::view(&memory, at, at.saturating_add(len))?;
+        let lent = Lent {
+            memory: memory.unbind(),
+            at,
+            len,
+        };
+        let before = self.state.lock().lent.replace(lent);
+        drop(before);
+        Ok(view)
+    }
+
+    /// Takes the ``n`` bytes that the transport has received to where it was told.
+    pub(super) fn buffer_updated(slf: &Bound<'_, Self>, n: usize) -> PyResult<()> {
+        let (py, this) = (slf.py(), slf.get());
+        let Some(lent) = this.state.lock().lent.take() else {
+            return Err(exception::<PyRuntimeError>(
+                "buffer_updated() called without a buffer from get_buffer()",
+            ));
+        };
+        if n > lent.len {
+            return Err(exception::<PyValueError>(format!(
+                "buffer_updated({n}) for a buffer of {} bytes",
+                lent.len
+            )));
+        }
+        let place = {
+            let mut state = this.state.lock();
+            let place = state.place_of(&lent);
+            if place == Place::Ahead {
+                state.ahead.add(n);
+                state.window.is_full = n == lent.len;
+            }
+            place
+        };
+        match place {
+            Place::Ahead => {}
+            Place::Target => this.count_in_target(py, n),
+            Place::Elsewhere => this.take_in(py, lent.memory.get(), lent.at, n)?,
+        }
+        let was_full = n == lent.len;
+        drop(lent);
+        this.expose(py)?;
+        this.wake(py)?;
+        this.hold_back(py)?;
+        let stop = {
+            let mut state = this.state.lock();
+            let follows = state.may_follow && state.ahead.unread() == 0;
+            let stop = state.greedy && was_full && state.target.is_none() && !follows;
+            state.may_follow = follows;
+            stop
+        };
+        if stop {
+            Self::let_others_run(slf)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Take data from the transport.
+    pub(super) fn feed(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        if self.state.lock().eof {
+            return Err(exception::<PyAssertionError>("feed_data after feed_eof"));
+        }
+        let export = Export::readable(data)?;
+        if export.len() == 0 {
+            return Ok(());
+        }
+        self.absorb(py)?;
+        let mut taken = 0;
+        let target = self
+            .state
+            .lock()
+            .target
+            .as_ref()
+            .map(|target| target.clone_ref(py));
+        if let Some(target) = target {
+            let target = target.get();
+            taken = export
+                .len()
+                .min(target.len().saturating_sub(target.filled()));
+            target.fill(target.filled(), &export, 0, taken)?;
+            self.count_in_target(py, taken);
+        }
+        let rest = export.len().saturating_sub(taken);
+        if rest > 0 {
+            let (room, at) = self.room(py, rest)?;
+            room.get().fill(at, &export, taken, rest)?;
+            self.state.lock().ahead.add(rest);
+        }
+        self.expose(py)?;
+        self.wake(py)?;
+        self.hold_back(py)
+    }
+
+    /// Note that nothing more will come.
+    pub(super) fn feed_end(&self, py: Python<'_>) -> PyResult<()> {
+        self.state.lock().eof = true;
+        self.wake(py)
+    }
+
+    /// Whether the stream is over, and all of it was read.
+    pub(super) fn is_at_end(&self, py: Python<'_>) -> PyResult<bool> {
+        self.absorb(py)?;
+        let state = self.state.lock();
+        Ok(state.eof && state.ahead.unread() == 0)
+    }
+
+    pub(super) fn read_on(&self, py: Python<'_>) -> PyResult<()> {
+        let transport = {
+            let state = self.state.lock();
+            let transport = state.transport.as_ref().filter(|_| !state.paused);
+            transport.map(|transport| transport.clone_ref(py))
+        };
+        match transport {
+            Some(transport) if !is_closing(transport.bind(py))? => transport
+                .call_method0(py, intern!(py, "resume_reading"))
+                .map(drop),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn is_closing(transport: &Bound<'_, PyAny>) -> PyResult<bool> {
+    transport
+        .call_method0(intern!(transport.py(), "is_closing"))?
+        .is_truthy()
+}
+
+fn wake(waiter: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = waiter.py();
+    if waiter.call_method0(intern!(py, "done"))?.is_truthy()? {
+        return Ok(());
+    }
+    waiter
+        .call_method1(intern!(py, "set_result"), (py.None(),))
+        .map(drop)
+}

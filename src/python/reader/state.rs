@@ -1,0 +1,257 @@
+//! What a reader knows, and the small questions that reads ask of it.
+
+use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyRuntimeError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyByteArray;
+
+use super::Reader;
+use super::ahead::{Ahead, Window};
+use crate::python::bytes::ReceiveBuffer;
+use crate::python::error::exception;
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) ahead: Ahead,
+    pub(super) window: Window,
+    /// What a waiting read has filled next.
+    pub(super) target: Option<Py<ReceiveBuffer>>,
+    /// What the transport fills now.
+    pub(super) lent: Option<Lent>,
+    /// The future of the task that waits, and for what it waits.
+    pub(super) waiter: Option<Py<PyAny>>,
+    pub(super) want: Want,
+    pub(super) eof: bool,
+    pub(super) paused: bool,
+    /// Why the connection is broken, and a function that makes a copy of that to raise.
+    pub(super) error: Option<Py<PyAny>>,
+    pub(super) transport: Option<Py<PyAny>>,
+    pub(super) event_loop: Option<Py<PyAny>>,
+    pub(super) pool: Option<Py<PyAny>>,
+    pub(super) limit: usize,
+    /// The transport reads on as long as buffers are filled, before any task can run.
+    pub(super) greedy: bool,
+    /// A read has just been filled, and the header of the next message may be received with it.
+    pub(super) may_follow: bool,
+    /// The ``_buffer`` that somebody asked for: it shows the unread bytes, and may be changed.
+    pub(super) exposed: Option<Py<PyByteArray>>,
+}
+
+/// Memory that the transport was told to fill.
+pub(super) struct Lent {
+    pub(super) memory: Py<ReceiveBuffer>,
+    pub(super) at: usize,
+    pub(super) len: usize,
+}
+
+/// Where the bytes are that the transport has received.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In the target.
+    Target,
+    /// Behind the unread bytes.
+    Ahead,
+    /// In memory that is neither, or not any more: they have to be copied.
+    Elsewhere,
+}
+
+/// What a task waits for.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Want {
+    #[default]
+    Anything,
+    /// So many unread bytes.
+    Unread(usize),
+    /// The target is full.
+    Target,
+    End,
+}
+
+impl State {
+    /// The waiter, if what it waits for is there.
+    pub(super) fn waiter_to_wake(&mut self) -> Option<Py<PyAny>> {
+        let is_over = self.eof || self.error.is_some();
+        let is_there = match self.want {
+            Want::Anything => true,
+            Want::Unread(n) => self.ahead.unread() >= n,
+            Want::Target => self.target.is_none(),
+            Want::End => false,
+        };
+        self.waiter.take_if(|_| is_over || is_there)
+    }
+
+    /// The transport, if too much is unread and nobody waits for more.
+    pub(super) fn transport_to_pause(&mut self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let is_much = self.ahead.unread() > self.limit.saturating_mul(2);
+        if !is_much || self.paused || self.waiter.is_some() {
+            return None;
+        }
+        self.paused = self.transport.is_some();
+        self.transport
+            .as_ref()
+            .map(|transport| transport.clone_ref(py))
+    }
+
+    /// The transport, if it was paused and `unread` bytes are not too much any more.
+    pub(super) fn transport_to_resume(
+        &mut self,
+        py: Python<'_>,
+        even_if_much: bool,
+    ) -> Option<Py<PyAny>> {
+        if !self.paused || (self.ahead.unread() > self.limit && !even_if_much) {
+            return None;
+        }
+        self.paused = false;
+        self.transport
+            .as_ref()
+            .map(|transport| transport.clone_ref(py))
+    }
+
+    /// Where that memory is.
+    pub(super) fn place_of(&self, lent: &Lent) -> Place {
+        let target = self.target.as_ref();
+        if target.is_some_and(|target| target.is(&lent.memory) && target.get().filled() == lent.at)
+        {
+            Place::Target
+        } else if self.ahead.ends_at(&lent.memory, lent.at) {
+            Place::Ahead
+        } else {
+            Place::Elsewhere
+        }
+    }
+}
+
+impl Reader {
+    /// Raises what the connection broke with.
+    pub(super) fn check_error(&self, py: Python<'_>) -> PyResult<()> {
+        static COPY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let error = self
+            .state
+            .lock()
+            .error
+            .as_ref()
+            .map(|error| error.clone_ref(py));
+        let Some(error) = error else { return Ok(()) };
+        let copy = COPY.import(py, "bytepool.streams._errors", "copy_error")?;
+        Err(PyErr::from_value(copy.call1((error,))?))
+    }
+
+    /// Raises if somebody else waits.
+    pub(super) fn check_alone(&self, name: &str) -> PyResult<()> {
+        if self.state.lock().waiter.is_none() {
+            return Ok(());
+        }
+        Err(exception::<PyRuntimeError>(format!(
+            "{name}() called while another coroutine is already waiting for incoming data"
+        )))
+    }
+
+    pub(super) fn limit(&self) -> usize {
+        self.state.lock().limit
+    }
+
+    pub(super) fn is_eof(&self) -> bool {
+        self.state.lock().eof
+    }
+
+    pub(super) fn event_loop<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let state = self.state.lock();
+        let event_loop = state
+            .event_loop
+            .as_ref()
+            .map(|known| known.bind(py).clone());
+        event_loop.ok_or_else(|| exception::<PyRuntimeError>("this reader has no event loop"))
+    }
+
+    pub(super) fn set_waiter(&self, waiter: Py<PyAny>, want: Want) {
+        let mut state = self.state.lock();
+        (state.want, state.may_follow) = (want, false);
+        if want != Want::Target {
+            state.window.wait();
+        }
+        let before = state.waiter.replace(waiter);
+        drop(state);
+        drop(before);
+    }
+
+    pub(super) fn forget_waiter(&self, waiter: &Py<PyAny>) {
+        let forgotten = self.state.lock().waiter.take_if(|known| known.is(waiter));
+        drop(forgotten);
+    }
+
+    pub(super) fn set_target(&self, target: Option<Bound<'_, ReceiveBuffer>>) {
+        let target = target.map(Bound::unbind);
+        let before = std::mem::replace(&mut self.state.lock().target, target);
+        drop(before);
+    }
+
+    pub(super) fn forget_target(&self, target: &Py<ReceiveBuffer>) {
+        let forgotten = self.state.lock().target.take_if(|known| known.is(target));
+        drop(forgotten);
+    }
+
+    pub(super) fn set_error(&self, error: Option<Py<PyAny>>) {
+        let before = std::mem::replace(&mut self.state.lock().error, error);
+        drop(before);
+    }
+
+    /// Adapts how far to read ahead to a read of `n` bytes.
+    pub(super) fn follow(&self, n: usize) {
+        self.state.lock().window.follow(n);
+    }
+
+    /// A memoryview of `n` bytes of the reader's pool.
+    pub(super) fn lend<'py>(
+        &self,
+        py: Python<'py>,
+        n: impl IntoPyObject<'py>,
+    ) -> PyResult<Py<PyAny>> {
+        let pool = self.pool(py)?;
+        pool.call_method1(intern!(py, "view"), (n,))
+            .map(Bound::unbind)
+    }
+
+    fn pool<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        static DEFAULT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let known = self
+            .state
+            .lock()
+            .pool
+            .as_ref()
+            .map(|pool| pool.bind(py).clone());
+        match known {
+            Some(pool) => Ok(pool),
+            None => DEFAULT.import(py, "bytepool", "default_pool")?.call0(),
+        }
+    }
+}
+
+/// `asyncio.IncompleteReadError`.
+#[cold]
+pub(super) fn incomplete<'py>(
+    partial: Bound<'py, PyAny>,
+    expected: impl IntoPyObject<'py>,
+) -> PyErr {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = partial.py();
+    let error = CLASS
+        .import(py, "asyncio", "IncompleteReadError")
+        .and_then(|class| class.call1((partial, expected)));
+    error.map_or_else(|error| error, PyErr::from_value)
+}
+
+/// `asyncio.LimitOverrunError`.
+#[cold]
+pub(super) fn overrun(py: Python<'_>, message: &str, consumed: usize) -> PyErr {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let error = CLASS
+        .import(py, "asyncio", "LimitOverrunError")
+        .and_then(|class| class.call1((message, consumed)));
+    error.map_or_else(|error| error, PyErr::from_value)
+}
+
+/// Whether memory of that size cannot be had.
+pub(super) fn is_want_of_memory(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyMemoryError>(py) || error.is_instance_of::<PyOverflowError>(py)
+}
