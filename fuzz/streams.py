@@ -38,7 +38,7 @@ class Run:
         for side in self.sides:
             side.protocol.connection_made(GreedyTransport() if greedy else Transport())
         self.put = 0
-        self.pooled = self.eof = self.lost = False
+        self.pooled = self.to_the_end = self.eof = self.lost = False
 
     async def main(self) -> None:
         for _ in range(80):
@@ -87,6 +87,7 @@ class Run:
 
     def begin(self, name: str, argument: Any) -> None:
         self.pooled = name in ("readview", "readinto")
+        self.to_the_end = (name, argument) == ("read", -1)
         for side in self.sides:
             side.task = LOOP.create_task(side.read(name, argument))
 
@@ -97,6 +98,8 @@ class Run:
             return
         if self.budget:
             self.free()
+        if (name, argument) == ("read", -1):
+            return  # asyncio's takes the bytes that the first one waits for, and then loses them
         seconds = [LOOP.create_task(side.read(name, argument)) for side in self.sides]
         await self.turns(2)
         for second in seconds:
@@ -105,7 +108,8 @@ class Run:
 
     async def cancel(self) -> None:
         """Nothing is lost by it, even if all has come and the task has not run yet."""
-        if not all(side.waits() for side in self.sides):
+        # asyncio's own loses what a read to the end has taken so far.
+        if self.to_the_end or not all(side.waits() for side in self.sides):
             await self.settle()
             return
         for side in self.sides:

@@ -61,7 +61,6 @@ mod _bytepool {
         fork::settle_after_fork,
         garbage::collect_garbage,
         lease::Lease,
-        pool::Pool,
         pool::{Pool, default::default_pool},
         reader::Reader,
         registry::live_pools,

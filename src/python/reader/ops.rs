@@ -148,6 +148,9 @@ impl Work {
         }
         if first {
             this.check_error(py)?;
+            if !matches!(self.op, Op::Exactly(0) | Op::AtMost(0) | Op::View(0)) {
+                this.check_not_all_is_read(name)?;
+            }
         }
         match &self.op {
             &Op::Exactly(n) => self.read_exactly(this, py, name, n, first),
@@ -265,6 +268,7 @@ impl Work {
         }
         if first {
             this.check_error(py)?;
+            this.check_not_all_is_read(name)?;
         }
         let unread = this.unread();
         if unread >= n {

@@ -147,6 +147,16 @@ impl Reader {
         )))
     }
 
+    /// Raises if a read to the end waits: the unread bytes are that read's.
+    pub(super) fn check_not_all_is_read(&self, name: &str) -> PyResult<()> {
+        let want = self.state.lock().want;
+        if want == Want::End {
+            self.check_alone(name)
+        } else {
+            Ok(())
+        }
+    }
+
     pub(super) fn limit(&self) -> usize {
         self.state.lock().limit
     }
