@@ -19,8 +19,7 @@ import pytest
 from helpers import repetitions
 from prometheus_client import CollectorRegistry, generate_latest
 
-from bytepool import Pool, blocking, streams
-from bytepool.prometheus import PoolCollector
+from bytepool import Pool, blocking, prometheus, streams
 from bytepool.tracking import tracked as all_tracked
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ CLOSED.close()
 ALLOC = POOL.allocator()
 HELD = POOL.allocate(100)
 REGISTRY = CollectorRegistry()
-REGISTRY.register(PoolCollector(POOL))
+prometheus.register(POOL, registry=REGISTRY)
 
 
 def with_block() -> None:

@@ -271,3 +271,17 @@ def test_default_pool_of_the_environment_reports_the_sizes() -> None:
     """
     pool = default_pool()
     assert run_python(code) == f"{pool.max_size} {pool.idle_timeout}\n"
+
+
+def test_prometheus_exports_the_null_pool(make: Make) -> None:
+    from prometheus_client import CollectorRegistry, generate_latest
+
+    from bytepool import prometheus
+
+    registry = CollectorRegistry()
+    pool = make(name="uploads", max_bytes=1 << 20)
+    prometheus.register(pool, registry=registry)
+    pool.view(5000)
+    text = generate_latest(registry).decode()
+    assert 'bytepool_limit_bytes{limit="max_idle_bytes",pool="uploads"} 6.7108864e+07' in text
+    assert 'bytepool_limit_bytes{limit="max_bytes",pool="uploads"} 1.048576e+06' in text

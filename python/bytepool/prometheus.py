@@ -2,18 +2,26 @@
 
 ::
 
-    from prometheus_client import REGISTRY
-    from bytepool.prometheus import PoolCollector
+    from bytepool import prometheus
 
-    REGISTRY.register(PoolCollector(uploads, thumbnails))
+    prometheus.register(uploads, thumbnails)
 
-The collector adds no counters of its own. At each scrape it takes one snapshot of each pool.
+An application and its libraries can register their pools independently, at any time. The metrics
+have no counters of their own: each scrape takes one snapshot of each pool. A forked process counts
+from its fork on.
+
+In the multiprocess mode of ``prometheus_client``, a scrape cannot ask the other processes. There,
+each process calls ``publish()`` from time to time, for example once a second or after each request.
 """
 
 from __future__ import annotations
 
+import os
+import threading
+import weakref
 from typing import TYPE_CHECKING
 
+from prometheus_client import REGISTRY, Counter, Gauge
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -22,123 +30,280 @@ from bytepool.stats import REASONS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from prometheus_client import CollectorRegistry
     from prometheus_client.metrics_core import Metric
 
     from bytepool import BucketStats, Pool, Stats
 
-__all__ = ["PoolCollector"]
+    Values = Iterable[tuple[tuple[str, ...], float]]
+    Read = Callable[[Stats], Values]
 
-# metric name: (help text, function that reads the value)
-_TOTALS: dict[str, tuple[str, Callable[[Stats], int]]] = {
-    "bytepool_transient_requests": (
+__all__ = ["publish", "register", "unregister"]
+
+
+def _one(field: str) -> Read:
+    """Read one number of a snapshot. It has no labels but the pool's."""
+    return lambda stats: [((), getattr(stats, field))]
+
+
+def _classes(read: Callable[[BucketStats], Values]) -> Read:
+    """Read numbers of each size class. Their first label is its size."""
+    return lambda stats: [
+        ((str(bucket.size), *labels), value)
+        for bucket in stats.buckets
+        for labels, value in read(bucket)
+    ]
+
+
+# name, help text, labels besides "pool", function that reads the values
+_COUNTERS: list[tuple[str, str, list[str], Read]] = [
+    (
+        "bytepool_transient_requests",
         "Requests served without pooling because they exceed max_size",
-        lambda stats: stats.transient,
+        [],
+        _one("transient"),
     ),
-    "bytepool_waits": ("Requests that waited for the budget", lambda stats: stats.waits),
-    "bytepool_dropped_buffers": (
-        "Buffers returned without release()",
-        lambda stats: stats.dropped,
-    ),
-    "bytepool_deferred_releases": (
+    ("bytepool_waits", "Requests that waited for the budget", [], _one("waits")),
+    ("bytepool_dropped_buffers", "Buffers returned without release()", [], _one("dropped")),
+    (
+        "bytepool_deferred_releases",
         "Releases whose return waits for the last view",
-        lambda stats: stats.deferred,
+        [],
+        _one("deferred"),
     ),
-}
-_GAUGES: dict[str, tuple[str, Callable[[Stats], int]]] = {
-    "bytepool_outstanding_bytes": ("Bytes in use", lambda stats: stats.outstanding_bytes),
-    "bytepool_outstanding_peak_bytes": (
+    (
+        "bytepool_requests",
+        "Requests, by result (hit or miss)",
+        ["size", "result"],
+        _classes(lambda bucket: [(("hit",), bucket.hits), (("miss",), bucket.misses)]),
+    ),
+    (
+        "bytepool_returned_buffers",
+        "Buffers returned to the pool",
+        ["size"],
+        _classes(lambda bucket: [((), bucket.returned)]),
+    ),
+    (
+        "bytepool_freed_buffers",
+        "Buffers freed, by reason",
+        ["size", "reason"],
+        _classes(lambda bucket: [((reason,), getattr(bucket, reason)) for reason in REASONS]),
+    ),
+]
+_GAUGES: list[tuple[str, str, list[str], Read]] = [
+    ("bytepool_outstanding_bytes", "Bytes in use", [], _one("outstanding_bytes")),
+    (
+        "bytepool_outstanding_peak_bytes",
         "Upper bound of the bytes in use so far",
-        lambda stats: stats.peak_outstanding_bytes,
+        [],
+        _one("peak_outstanding_bytes"),
     ),
-    "bytepool_idle_bytes": ("Bytes of idle buffers", lambda stats: stats.idle_bytes),
-    "bytepool_idle_peak_bytes": (
+    ("bytepool_idle_bytes", "Bytes of idle buffers", [], _one("idle_bytes")),
+    (
+        "bytepool_idle_peak_bytes",
         "Upper bound of the bytes of idle buffers so far",
-        lambda stats: stats.peak_idle_bytes,
+        [],
+        _one("peak_idle_bytes"),
     ),
-    "bytepool_transient_bytes": (
+    (
+        "bytepool_transient_bytes",
         "Bytes of transient requests in use",
-        lambda stats: stats.transient_bytes,
+        [],
+        _one("transient_bytes"),
     ),
-    "bytepool_deferred_bytes": (
+    (
+        "bytepool_deferred_bytes",
         "Bytes that were released and are still held by views",
-        lambda stats: stats.deferred_bytes,
+        [],
+        _one("deferred_bytes"),
     ),
-}
-_CLASS_GAUGES: dict[str, tuple[str, Callable[[BucketStats], int]]] = {
-    "bytepool_outstanding_buffers": ("Buffers in use", lambda bucket: bucket.outstanding),
-    "bytepool_idle_buffers": ("Idle buffers", lambda bucket: bucket.depth),
-}
+    (
+        "bytepool_outstanding_buffers",
+        "Buffers in use",
+        ["size"],
+        _classes(lambda bucket: [((), bucket.outstanding)]),
+    ),
+    (
+        "bytepool_idle_buffers",
+        "Idle buffers",
+        ["size"],
+        _classes(lambda bucket: [((), bucket.depth)]),
+    ),
+]
+_LIMITS = ("bytepool_limit_bytes", "Configured limits of the pool", ["limit"])
 
 
-class PoolCollector(Collector):
-    """Collects the stats of pools. The label ``pool`` is the pool's name, or empty without one.
+def _limits(pool: Pool) -> Values:
+    yield ("max_idle_bytes",), pool.max_idle_bytes
+    if pool.max_bytes is not None:
+        yield ("max_bytes",), pool.max_bytes
 
-    Metrics of a size class also have the label ``size``, its capacity in bytes. Raises ValueError
-    if two pools have the same name, or if more than one pool has no name.
+
+def register(*pools: Pool, registry: CollectorRegistry = REGISTRY) -> None:
+    """Export the metrics of the pools in a registry of ``prometheus_client``.
+
+    The label ``pool`` is the pool's name, or empty without one. Metrics of a size class also have
+    the label ``size``, its capacity in bytes. Registering a pool again changes nothing. The
+    registry does not keep a pool alive: its metrics end when nobody can use it any more.
+
+    Raises ValueError if the registry has another open pool of this name.
     """
+    with _state.lock:
+        collector = _state.collectors.get(registry)
+        if collector is None:
+            collector = _PoolCollector()
+            registry.register(collector)
+            _state.collectors[registry] = collector
+        for pool in pools:
+            collector.add(pool)
 
-    def __init__(self, *pools: Pool) -> None:
-        names = [pool.name or "" for pool in pools]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"{names.count(name)} of the pools are named {name!r}")
-        self._pools = dict(zip(names, pools, strict=True))
+
+def unregister(*pools: Pool, registry: CollectorRegistry = REGISTRY) -> None:
+    """Stop exporting the metrics of the pools. Pools that are not registered are left alone."""
+    with _state.lock:
+        collector = _state.collectors.get(registry)
+        if collector is not None:
+            for pool in pools:
+                collector.remove(pool)
+
+
+def publish() -> None:
+    """Write the metrics of this process's registered pools for the multiprocess mode.
+
+    The mode is on if the environment variable ``PROMETHEUS_MULTIPROC_DIR`` was set before
+    ``prometheus_client`` was imported. Otherwise this does nothing. Any process can then serve the
+    numbers that all processes published last: counters of all processes together, and gauges of
+    those that live. As for all gauges of this mode, call
+    ``prometheus_client.multiprocess.mark_process_dead(pid)`` for a process that has ended.
+    """
+    if {"PROMETHEUS_MULTIPROC_DIR", "prometheus_multiproc_dir"} & os.environ.keys():
+        with _state.lock:
+            _state.publish()
+
+
+class _PoolCollector(Collector):
+    """Collects the metrics of all pools of one registry, which accepts one collector per metric."""
+
+    def __init__(self) -> None:
+        self._pools: dict[str, weakref.ref[Pool]] = {}
+
+    def add(self, pool: Pool) -> None:
+        name = pool.name or ""
+        known = self._pools.get(name, lambda: None)()
+        if known is not None and known is not pool and not known.closed:
+            raise ValueError(
+                f"another pool named {name!r} is registered: give each pool a name of its own"
+            )
+        self._pools[name] = weakref.ref(pool)
+
+    def remove(self, pool: Pool) -> None:
+        for name, known in list(self._pools.items()):
+            if known() is pool:
+                del self._pools[name]
+
+    def pools(self) -> dict[str, Pool]:
+        found = {name: known() for name, known in list(self._pools.items())}
+        return {name: pool for name, pool in found.items() if pool is not None}
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics of one snapshot of each pool, for the registry."""
-        samples = {name: pool.stats() for name, pool in self._pools.items()}
-        yield from self._totals(samples)
-        yield from self._classes(samples)
-        limits = GaugeMetricFamily(
-            "bytepool_limit_bytes", "Configured limits of the pool", labels=["pool", "limit"]
-        )
-        for name, pool in self._pools.items():
-            limits.add_metric([name, "max_idle_bytes"], pool.max_idle_bytes)
-            if pool.max_bytes is not None:
-                limits.add_metric([name, "max_bytes"], pool.max_bytes)
+        pools = self.pools()
+        snapshots = {name: pool.stats() for name, pool in pools.items()}
+        since_fork = {name: _state.since_fork(pools[name], now) for name, now in snapshots.items()}
+        for name, text, labels, read in _COUNTERS:
+            counter = CounterMetricFamily(name, text, labels=["pool", *labels])
+            for pool, stats in since_fork.items():
+                for values, value in read(stats):
+                    counter.add_metric([pool, *values], value)
+            yield counter
+        for name, text, labels, read in _GAUGES:
+            gauge = GaugeMetricFamily(name, text, labels=["pool", *labels])
+            for pool, stats in snapshots.items():
+                for values, value in read(stats):
+                    gauge.add_metric([pool, *values], value)
+            yield gauge
+        name, text, labels = _LIMITS
+        limits = GaugeMetricFamily(name, text, labels=["pool", *labels])
+        for pool in pools:
+            for values, value in _limits(pools[pool]):
+                limits.add_metric([pool, *values], value)
         yield limits
 
-    @staticmethod
-    def _totals(samples: dict[str, Stats]) -> Iterator[Metric]:
-        for name, (text, number) in _TOTALS.items():
-            counter = CounterMetricFamily(name, text, labels=["pool"])
-            for pool, stats in samples.items():
-                counter.add_metric([pool], number(stats))
-            yield counter
-        for name, (text, number) in _GAUGES.items():
-            gauge = GaugeMetricFamily(name, text, labels=["pool"])
-            for pool, stats in samples.items():
-                gauge.add_metric([pool], number(stats))
-            yield gauge
 
-    @staticmethod
-    def _classes(samples: dict[str, Stats]) -> Iterator[Metric]:
-        def classes() -> Iterable[tuple[list[str], BucketStats]]:
-            for pool, stats in samples.items():
-                for bucket in stats.buckets:
-                    yield [pool, str(bucket.size)], bucket
+class _State:
+    """What this process has registered and published."""
 
-        labels = ["pool", "size"]
-        requests = CounterMetricFamily(
-            "bytepool_requests", "Requests, by result (hit or miss)", labels=[*labels, "result"]
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.collectors: weakref.WeakKeyDictionary[CollectorRegistry, _PoolCollector] = (
+            weakref.WeakKeyDictionary()
         )
-        returned = CounterMetricFamily(
-            "bytepool_returned_buffers", "Buffers returned to the pool", labels=labels
+        self._at_fork: weakref.WeakKeyDictionary[Pool, Stats] = weakref.WeakKeyDictionary()
+        self._counted: weakref.WeakKeyDictionary[Pool, dict[tuple[str, ...], float]] = (
+            weakref.WeakKeyDictionary()
         )
-        freed = CounterMetricFamily(
-            "bytepool_freed_buffers",
-            "Buffers freed, by reason",
-            labels=[*labels, "reason"],
-        )
-        for label, bucket in classes():
-            requests.add_metric([*label, "hit"], bucket.hits)
-            requests.add_metric([*label, "miss"], bucket.misses)
-            returned.add_metric(label, bucket.returned)
-            for reason in REASONS:
-                freed.add_metric([*label, reason], getattr(bucket, reason))
-        yield from (requests, returned, freed)
-        for name, (text, number) in _CLASS_GAUGES.items():
-            gauge = GaugeMetricFamily(name, text, labels=labels)
-            for label, bucket in classes():
-                gauge.add_metric(label, number(bucket))
-            yield gauge
+        self._shown: set[tuple[str, ...]] = set()
+        self._counters: dict[str, Counter] = {}
+        self._gauges: dict[str, Gauge] = {}
+
+    def pools(self) -> dict[str, Pool]:
+        return {
+            name: pool
+            for collector in list(self.collectors.values())
+            for name, pool in collector.pools().items()
+        }
+
+    def after_fork(self) -> None:
+        """Begin to count anew: the counters so far are those of the parent process."""
+        self.lock = threading.Lock()  # another thread of the parent may have held it
+        self._counted.clear()
+        self._shown.clear()
+        for pool in self.pools().values():
+            self._at_fork[pool] = pool.stats()
+
+    def since_fork(self, pool: Pool, now: Stats) -> Stats:
+        before = self._at_fork.get(pool)
+        return now if before is None else now - before
+
+    def publish(self) -> None:
+        shown = set()
+        for name, pool in self.pools().items():
+            snapshot = pool.stats()
+            self._count(name, pool, self.since_fork(pool, snapshot))
+            for metric, text, labels, read in _GAUGES:
+                for values, value in read(snapshot):
+                    self._gauge(metric, text, labels).labels(name, *values).set(value)
+                    shown.add((metric, name, *values))
+            for values, value in _limits(pool):
+                self._gauge(*_LIMITS).labels(name, *values).set(value)
+                shown.add((_LIMITS[0], name, *values))
+        # The client cannot remove a metric in this mode.
+        for gone in self._shown - shown:
+            self._gauges[gone[0]].labels(*gone[1:]).set(0)
+        self._shown = shown
+
+    def _count(self, name: str, pool: Pool, stats: Stats) -> None:
+        counted = self._counted.setdefault(pool, {})
+        for metric, text, labels, read in _COUNTERS:
+            counter = self._counters.get(metric)
+            if counter is None:
+                counter = Counter(metric, text, ["pool", *labels], registry=None)
+                self._counters[metric] = counter
+            for values, value in read(stats):
+                key = (metric, *values)
+                before = counted.get(key, 0)
+                if value > before:
+                    counter.labels(name, *values).inc(value - before)
+                    counted[key] = value
+
+    def _gauge(self, name: str, text: str, labels: list[str]) -> Gauge:
+        gauge = self._gauges.get(name)
+        if gauge is None:
+            gauge = Gauge(name, text, ["pool", *labels], registry=None, multiprocess_mode="livesum")
+            self._gauges[name] = gauge
+        return gauge
+
+
+_state = _State()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_state.after_fork)
