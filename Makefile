@@ -165,7 +165,8 @@ test-wheel: wheel ## run the Python tests on CPython 3.11, 3.12 and 3.13, with t
 
 .PHONY: test-versions
 test-versions: wheel ## run the Python tests on CPython 3.14 and 3.15, from Debian testing if missing
-	bash scripts/wheel.sh 3.14 3.15
+	@# valgrind is too old for the C library that they bring along.
+	PYTEST_ADDOPTS=--ignore=tests/test_memcheck.py bash scripts/wheel.sh 3.14 3.15
 
 .PHONY: build
 build: .venv/installed ## build the extension, and install it in .venv
