@@ -128,7 +128,7 @@ bench-python: build ## measure the package and its alternatives; writes charts t
 	$(BIN)/python -m bytepool.bench
 
 .PHONY: instructions
-instructions: build ## count the instructions of the hot paths, and compare them with the baseline
+instructions: build ## count the instructions of the hot paths, and compare them with the lowest so far
 	$(BIN)/python benches/instructions.py
 
 .PHONY: bench-streams
