@@ -37,7 +37,7 @@ def test_every_example_is_tested() -> None:
 def test_example_plain() -> None:
     output = run("plain.py")
     assert output.startswith("b'first'\nb'second'\nb'hello'\n")
-    assert "128 KiB   999       1     1,000" in output
+    assert "96 KiB   999       1     1,000" in output
 
 
 def test_example_null_pool() -> None:
