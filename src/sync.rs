@@ -25,6 +25,10 @@ mod imp {
 
     /// A lock of one byte for critical sections of a few instructions. Locking is one atomic instruction
     /// and unlocking a plain store; a mutex that can sleep needs two atomic instructions.
+    ///
+    /// With `parking_lot::Mutex` in its place (0.12.5, two cores, nine interleaved rounds, medians) a round
+    /// trip took 1.38 times as long with one thread, 1.38 with two, and 1.39 with eight. A step in a window of 32
+    /// buffers took 1.15 times as long with one thread and 1.31 with two.
     #[derive(Debug)]
     pub(crate) struct Mutex<T>(SpinMutex<T>);
 
