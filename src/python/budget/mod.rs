@@ -1,6 +1,9 @@
-//! Waiting for a pool's budget: a thread blocks here, a task of an event loop waits in `bytepool/_budget.py`.
+//! Waiting for a pool's budget: a thread or a greenlet waits here, a task of an event loop in
+//! `bytepool/_budget.py`.
 
+mod greenlet;
 pub(super) mod waiter;
+mod wake;
 
 use std::time::{Duration, Instant};
 
@@ -14,9 +17,13 @@ use super::shared::{PoolRef, WaiterGuard};
 use crate::buffer::Buffer;
 use crate::error::Error;
 use crate::sync::Parker;
+use greenlet::Greenlet;
 
 /// A thread that waits handles signals at least this often.
 const MAX_PARK: Duration = Duration::from_millis(50);
+
+/// gevent handles the signals while a greenlet waits.
+const GREENLET_PARK: Duration = Duration::from_secs(1);
 
 /// In a free-threaded Python the thread itself may have to free the memory that it waits for, see
 /// `garbage.rs`, so it first looks after a shorter time.
@@ -26,7 +33,7 @@ const FIRST_PARK: Duration = if cfg!(Py_GIL_DISABLED) {
     MAX_PARK
 };
 
-/// Seconds between two garbage collections of a thread that waits.
+/// Seconds between two garbage collections while a request waits.
 const COLLECT_EVERY: f64 = 1.0;
 
 /// Serves a request that the budget refused. A reference cycle may hold the memory, so this collects garbage
@@ -50,14 +57,19 @@ pub(super) fn lend_refused(
     }
 }
 
-/// Blocks the thread until the budget has `n` bytes for it, and returns the buffer.
+/// Blocks the thread or the greenlet until the budget has `n` bytes for it, and returns the buffer.
 ///
-/// It waits in Rust, detached from the interpreter, which may end a detached thread at any time. It parks
+/// A thread waits in Rust, detached from the interpreter, which may end a detached thread at any time. It parks
 /// for short times and handles signals between them.
 fn wait(py: Python<'_>, pool: &PoolRef, n: usize, timeout: Timeout) -> PyResult<Buffer<PoolRef>> {
     let deadline = Instant::now().checked_add(timeout.duration());
     let parker = Parker::default();
-    let waiter = WaiterGuard::enqueue(pool.share(py), n, parker.waker())?;
+    let greenlet = Greenlet::current(py)?;
+    let wake = match &greenlet {
+        Some(greenlet) => greenlet.waker()?,
+        None => parker.waker(),
+    };
+    let waiter = WaiterGuard::enqueue(pool.share(py), n, wake)?;
     let mut park = FIRST_PARK;
     loop {
         if let Some(lent) = pool.share(py).lend_to_waiter(py, n, &waiter) {
@@ -68,9 +80,13 @@ fn wait(py: Python<'_>, pool: &PoolRef, n: usize, timeout: Timeout) -> PyResult<
             waiter.leave();
             return Err(pool.exhausted(n).into());
         }
-        let end = now.checked_add(park);
-        let until = end.min(deadline.or(end));
-        py.detach(|| parker.park(until));
+        let until = |end: Option<Instant>| end.min(deadline.or(end));
+        match &greenlet {
+            Some(greenlet) => greenlet.park(until(now.checked_add(GREENLET_PARK)))?,
+            None => {
+                py.detach(|| parker.park(until(now.checked_add(park))));
+            }
+        }
         py.check_signals()?;
         collect_garbage(py, COLLECT_EVERY)?;
         park = park.saturating_mul(2).min(MAX_PARK);

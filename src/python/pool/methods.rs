@@ -106,6 +106,8 @@ impl Pool {
     /// to be returned. 0.0 does not wait, None waits without limit. Waiters are served in their order, so
     /// small requests do not starve a large one. After the timeout this raises PoolExhaustedError. It
     /// raises immediately if ``n`` is more than the whole budget.
+    /// A thread that waits blocks. In a greenlet of gevent, the other greenlets of the thread run meanwhile
+    /// (eventlet's do not).
     ///
     /// Raises TypeError if ``n`` is not an integer, ValueError if it is negative, OverflowError if it is
     /// above ``sys.maxsize``, MemoryError if the system does not have the memory, and PoolClosedError if
