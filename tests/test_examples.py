@@ -130,7 +130,7 @@ def test_demo_reports_wrong_headers_and_broken_connections(sources: Path) -> Non
             import socket
             from server import HEADER
 
-            def send_files(address, sources, seed, until):
+            def send_files(address, sources, seed, seconds):
                 with socket.create_connection(address, timeout=30) as connection:
                     connection.sendall(HEADER.pack(0, sources[0].size + seed) + b"few")
         """)

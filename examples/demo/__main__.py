@@ -88,17 +88,17 @@ def receive(
     report, clients = Report(), []
     try:
         address = pipe.recv()
-        begin = time.time()
+        begin = time.monotonic()
         for seed in range(connections):
-            work = (address, sources, seed, begin + seconds)
+            work = (address, sources, seed, seconds)
             clients.append(processes.Process(target=send_files, args=work, daemon=True))
             clients[-1].start()
         # A server that hangs is abandoned after 15 more seconds, so the demo always ends.
-        while not report.done and pipe.poll(max(begin + seconds + 15 - time.time(), 0)):
+        while not report.done and pipe.poll(max(begin + seconds + 15 - time.monotonic(), 0)):
             report = pipe.recv()
             payload = f"{report.payload / MB:,.0f} MB, {speed(report):,.0f} MB/s"
             details = f"{report.messages:,} messages, {payload}"
-            passed = min((time.time() - begin) / seconds, 0.999)
+            passed = min((time.monotonic() - begin) / seconds, 0.999)
             display.show(1.0 if report.done else passed, details)
     except EOFError:
         report.faults.append("the server ended without its last report")

@@ -53,16 +53,17 @@ def read_source(path: str) -> Source:
 
 
 def send_files(
-    address: tuple[str, int], sources: Sequence[Source], seed: int, until: float
+    address: tuple[str, int], sources: Sequence[Source], seed: int, seconds: float
 ) -> None:
-    """Send all files in random order, again and again until the time ``until``."""
+    """Connect, and send all files in random order, again and again for ``seconds``."""
     order = list(range(len(sources)))
     choose = random.Random(seed)
     with socket.create_connection(address, timeout=30) as connection:
+        end = time.monotonic() + seconds  # a process may start late on a busy machine
         while True:
             choose.shuffle(order)
             for index in order:
-                if time.time() > until:
+                if time.monotonic() > end:
                     return
                 connection.sendall(HEADER.pack(index, sources[index].size))
                 with Path(sources[index].path).open("rb") as file:
