@@ -122,8 +122,9 @@ def bytepool_leaks(request: pytest.FixtureRequest) -> Iterator[BufferLeaks]:
 
     Only a test that passes is checked: the traceback of a failure holds the variables of the test.
 
-    All pools track every buffer during the test, also in child processes, so a handle that is dropped without ``release()``
-    gives a ResourceWarning. Pools that exist before the test get their own ``track`` back.
+    All pools track every buffer during the test, also in child processes, so a handle that is
+    dropped without ``release()`` gives a ResourceWarning. Pools that exist before the test get
+    their own ``track`` back.
     """
     from bytepool import _bytepool
 
