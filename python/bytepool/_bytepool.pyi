@@ -209,7 +209,8 @@ class Pool:
         """Return a writable memoryview of exactly ``n`` pooled bytes, for use in place of ``bytearray(n)``.
 
         There is no handle and nothing to release: the bytes are returned when the view, and everything
-        made from it, is gone. Unlike a bytearray, the view may show old bytes, and it has a fixed size.
+        made from it, is gone. Unlike a bytearray, the view may show old bytes, has a fixed size and none of the
+        methods for text, and ``in`` does not search; see ``docs/views.md``.
 
         ``timeout`` and the errors are those of ``allocate()``.
         """
