@@ -5,6 +5,20 @@ use std::ops::{Deref, DerefMut};
 use memmap2::MmapMut;
 
 use crate::error::Error;
+use crate::sync::ProcessCount;
+
+/// Memory of this many bytes and more begins at a page, which direct file access (`O_DIRECT`) needs.
+const PAGE: usize = 4 << 10;
+
+/// Smaller memory begins at a cache line.
+const CACHE_LINE: usize = 64;
+
+/// How many mappings all pools of the process have at most. Linux allows a process 65,530, and one of these can
+/// count as two, because a part of it has huge pages. At the system's limit `munmap` fails to free a mapping
+/// between two others, and no thread can start.
+const MAX_MAPPINGS: usize = 30_000;
+
+static MAPPINGS: ProcessCount = ProcessCount::new();
 
 /// Pooled memory of this many bytes and more is a mapping of its own, which is unmapped when it is freed.
 /// Smaller memory comes from the allocator: freed memory may stay in the process, but costs no system call.
@@ -29,8 +43,25 @@ struct Block {
 /// the pointers that views hold. Moving a `Vec` does not.
 #[derive(Debug)]
 enum Memory {
-    Heap(Vec<u8>),
-    Mapped(MmapMut),
+    /// The bytes begin at the offset, which aligns them.
+    Heap(Vec<u8>, usize),
+    Mapped(MmapMut, Counted),
+}
+
+/// Counts a mapping. Dropped after it.
+#[derive(Debug)]
+struct Counted;
+
+impl Counted {
+    fn new() -> Option<Self> {
+        MAPPINGS.add_below(MAX_MAPPINGS).then(|| Self)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        MAPPINGS.subtract();
+    }
 }
 
 impl Storage {
@@ -39,8 +70,11 @@ impl Storage {
         if size < MAPPED {
             return Self::heap(size);
         }
+        let Some(counted) = Counted::new() else {
+            return Self::heap(size);
+        };
         let Ok(mapping) = MmapMut::map_anon(size) else {
-            // A process may have 65,530 mappings. Past that there is no mapping, but there may be memory.
+            // Other code may have used up the mappings. Then there may be memory all the same.
             return Self::heap(size);
         };
         #[cfg(target_os = "linux")]
@@ -53,14 +87,18 @@ impl Storage {
                 let _ = mapping.advise_range(memmap2::Advice::HugePage, 0, huge);
             }
         }
-        Self::with(size, Memory::Mapped(mapping))
+        Self::with(size, Memory::Mapped(mapping, counted))
     }
 
     /// Zeroed memory from the allocator. Where `vec!` would abort the process, this is an error.
     pub(crate) fn heap(size: usize) -> Result<Self, Error> {
-        let memory = bytemuck::allocation::try_zeroed_vec(size);
+        let align = if size < PAGE { CACHE_LINE } else { PAGE };
+        // An aligned allocation would write zeros into memory that the system has zeroed already.
+        let memory = size.checked_add(align).ok_or(());
+        let memory: Result<Vec<u8>, _> = memory.and_then(bytemuck::allocation::try_zeroed_vec);
         let memory = memory.map_err(|()| Error::OutOfMemory { requested: size })?;
-        Self::with(size, Memory::Heap(memory))
+        let offset = memory.as_ptr().align_offset(align);
+        Self::with(size, Memory::Heap(memory, offset))
     }
 
     /// Where `Box::new` would abort the process, this is an error.
@@ -82,17 +120,17 @@ impl Storage {
         block
     }
 
-    fn memory(&mut self) -> &mut Memory {
+    fn block_mut(&mut self) -> &mut Block {
         let [block] = &mut *self.0;
-        &mut block.memory
+        block
     }
 
     /// The address of the bytes.
     #[cfg(feature = "python")]
     pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
-        match self.memory() {
-            Memory::Heap(bytes) => bytes.as_mut_ptr(),
-            Memory::Mapped(bytes) => bytes.as_mut_ptr(),
+        match &mut self.block_mut().memory {
+            Memory::Heap(bytes, offset) => bytes.as_mut_ptr().wrapping_add(*offset),
+            Memory::Mapped(bytes, _) => bytes.as_mut_ptr(),
         }
     }
 
@@ -107,9 +145,13 @@ impl Deref for Storage {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        match &self.block().memory {
-            Memory::Heap(bytes) => bytes,
-            Memory::Mapped(bytes) => bytes,
+        let Block { len, memory } = self.block();
+        match memory {
+            Memory::Heap(bytes, offset) => {
+                let bytes = bytes.get(*offset..).unwrap_or_default();
+                bytes.get(..*len).unwrap_or_default()
+            }
+            Memory::Mapped(bytes, _) => bytes,
         }
     }
 }
@@ -117,9 +159,13 @@ impl Deref for Storage {
 impl DerefMut for Storage {
     #[inline]
     fn deref_mut(&mut self) -> &mut [u8] {
-        match self.memory() {
-            Memory::Heap(bytes) => bytes,
-            Memory::Mapped(bytes) => bytes,
+        let Block { len, memory } = self.block_mut();
+        match memory {
+            Memory::Heap(bytes, offset) => {
+                let bytes = bytes.get_mut(*offset..).unwrap_or_default();
+                bytes.get_mut(..*len).unwrap_or_default()
+            }
+            Memory::Mapped(bytes, _) => bytes,
         }
     }
 }
@@ -141,9 +187,35 @@ mod tests {
                 assert!(storage.iter().all(|&byte| byte == 0));
                 storage.fill(1);
             }
-            let mapped = |storage: Storage| matches!(storage.block().memory, Memory::Mapped(_));
+            let mapped = |storage: Storage| matches!(storage.block().memory, Memory::Mapped(..));
             assert_eq!(mapped(Storage::new(size, 0).unwrap()), size >= MAPPED);
             assert!(!mapped(Storage::heap(size).unwrap()));
+        }
+    }
+
+    #[test]
+    fn storage_begins_at_a_page_from_4_kib_on_and_at_a_cache_line_below() {
+        for size in [
+            0,
+            1,
+            100,
+            1024,
+            PAGE - 1,
+            PAGE,
+            PAGE + 1,
+            32 << 10,
+            MAPPED,
+            1 << 20,
+        ] {
+            let align = if size < PAGE { 64 } else { 4096 };
+            let heap = || Storage::heap(size).unwrap();
+            let new = || Storage::new(size, size).unwrap();
+            let mut all: Vec<_> = (0..10).flat_map(|_| [heap(), new()]).collect();
+            for storage in &mut all {
+                assert_eq!(storage.as_ptr().addr() % align, 0, "{size}");
+                assert_eq!(storage.len(), size);
+                storage.fill(7);
+            }
         }
     }
 

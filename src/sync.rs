@@ -9,6 +9,27 @@ pub(crate) enum Wakeup {
     TooLate,
 }
 
+/// A number of things that the process has. It orders no other memory, so loom does not model it.
+#[derive(Debug)]
+pub(crate) struct ProcessCount(std::sync::atomic::AtomicUsize);
+
+impl ProcessCount {
+    pub(crate) const fn new() -> Self {
+        Self(std::sync::atomic::AtomicUsize::new(0))
+    }
+
+    /// Adds one, unless there are `limit` already.
+    pub(crate) fn add_below(&self, limit: usize) -> bool {
+        let add = |count: usize| (count < limit).then(|| count.saturating_add(1));
+        let relaxed = std::sync::atomic::Ordering::Relaxed;
+        self.0.fetch_update(relaxed, relaxed, add).is_ok()
+    }
+
+    pub(crate) fn subtract(&self) {
+        self.0.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+    }
+}
+
 #[cfg(not(loom))]
 mod imp {
     use std::cell::Cell;

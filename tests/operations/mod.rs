@@ -25,7 +25,11 @@ pub fn run(plan: &Plan) {
     drop(std::thread::current());
     let before = live();
     if let Some(pool) = make(plan) {
-        let config = pool.config();
+        let mut config = pool.config();
+        if plan.null {
+            // It reports what it replaces, and serves every request as one above `max_size`.
+            (config.min_size, config.max_size, config.max_idle_bytes) = (0, 0, Some(0));
+        }
         let mut run = Run {
             pool: &pool,
             config,
@@ -246,7 +250,6 @@ impl<'a> Run<'a> {
         self.pool.trim(0);
         self.check();
         if let Some(max_bytes) = self.config.max_bytes
-            && max_bytes > self.config.max_size
             && !self.closed
         {
             assert_eq!(self.pool.acquire(max_bytes).unwrap().len(), max_bytes);

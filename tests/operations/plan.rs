@@ -93,14 +93,16 @@ impl Plan {
 /// What a request of `n` bytes may cost: the capacity of its size class, or of one of the two above if it borrows an
 /// idle buffer; `n` for a transient request.
 pub fn costs(config: &Config, n: usize) -> Vec<usize> {
-    if n > config.max_size {
+    // No size class is larger than the budget.
+    let max_size = config.max_size.min(config.max_bytes.unwrap_or(usize::MAX));
+    if n > max_size {
         return vec![n];
     }
     let mut size = config.min_size.next_power_of_two().max(2);
-    let mut classes = vec![size.min(config.max_size)];
-    while size < config.max_size {
+    let mut classes = vec![size.min(max_size)];
+    while size < max_size {
         size += (1 << size.ilog2()) / 2;
-        classes.push(size.min(config.max_size));
+        classes.push(size.min(max_size));
     }
     let holds = |&class: &usize| class >= n;
     classes.into_iter().filter(holds).take(3).collect()

@@ -1,0 +1,95 @@
+"""The memory of buffers: where it begins, and that freeing it leaves the process able to work."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from helpers import KIB, MIB, run_python
+
+from bytepool import Pool
+
+
+def address(view: memoryview) -> int:
+    return ctypes.addressof(ctypes.c_char.from_buffer(view))
+
+
+@pytest.mark.parametrize("source", ["pooled", "transient", "null"])
+@pytest.mark.parametrize(
+    "n", [100, 4095, 4 * KIB, 5000, 8 * KIB, 20_000, 32 * KIB, 64 * KIB, MIB, 20 * MIB]
+)
+def test_views_begin_at_a_page_from_4_kib_on(source: str, n: int) -> None:
+    align = 64 if n < 4 * KIB else 4096
+    pool = {
+        "pooled": Pool(64, 32 * MIB),
+        "transient": Pool(16, 16),
+        "null": Pool.null(),
+    }[source]
+    views = [pool.view(n) for _ in range(5)]
+    assert [address(view) % align for view in views] == [0] * 5
+    assert {bytes(view[-100:]) for view in views} == {bytes(100)}
+
+
+@pytest.mark.skipif(not hasattr(os, "O_DIRECT"), reason="this system has no direct file access")
+@pytest.mark.parametrize("n", [4 * KIB, 8 * KIB, 32 * KIB, MIB])
+def test_views_serve_direct_file_access(n: int) -> None:
+    with tempfile.NamedTemporaryFile(dir=Path(__file__).parent) as file:
+        file.write(b"x" * n)
+        file.flush()
+        try:
+            direct = os.open(file.name, os.O_RDONLY | os.O_DIRECT)
+        except OSError:
+            pytest.skip("the file system has no direct access")
+        try:
+            for pool in (Pool(), Pool(16, 16), Pool.null()):
+                views = [pool.view(n) for _ in range(3)]
+                for view in views:
+                    assert os.preadv(direct, [view], 0) == n
+                    assert view == b"x" * n
+        finally:
+            os.close(direct)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_pools_of_a_process_leave_mappings_for_the_rest_of_it() -> None:
+    """The system allows 65,530 mappings, and merges neighbours until one between them is freed.
+
+    So the first 30,000 large buffers are mappings, and further ones come from the allocator.
+    """
+    code = """
+        import ctypes, threading
+        from bytepool import Pool
+
+        def mappings():
+            with open("/proc/self/maps") as maps:
+                return list(maps)
+
+        def on_the_heap(view):
+            address = ctypes.addressof(ctypes.c_char.from_buffer(view))
+            for line in mappings():
+                begin, end = (int(part, 16) for part in line.split()[0].split("-"))
+                if begin <= address < end:
+                    return "[heap]" in line
+
+        pools = [Pool(max_idle_bytes=0) for _ in range(2)]
+        for _ in range(2):
+            views = [pools[i % 2].view(64 << 10) for i in range(31_000)]
+            assert not on_the_heap(views[0])
+            assert not on_the_heap(views[29_990])
+            assert on_the_heap(views[30_000])
+            assert on_the_heap(views[-1])
+            del views[::2]
+            assert len(mappings()) < 16_000
+            thread = threading.Thread(target=pools[0].view, args=(64 << 10,))
+            thread.start()
+            thread.join()
+            assert not on_the_heap(pools[0].view(64 << 10))  # as there are few again
+            views.clear()
+            assert len(mappings()) < 1000
+        print("end")
+    """
+    assert run_python(code) == "end\n"
