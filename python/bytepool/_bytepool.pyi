@@ -1,8 +1,8 @@
 import sys
 from asyncio import AbstractEventLoop, BaseTransport, Future
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from types import TracebackType
-from typing import Any, ClassVar, Final, Literal, NoReturn, Self, SupportsIndex, final
+from typing import Any, ClassVar, Final, Literal, NoReturn, Self, SupportsIndex, final, overload
 
 from typing_extensions import Buffer, disjoint_base
 
@@ -521,6 +521,63 @@ class Reader:
         ``Pool.allocate_async`` raises. When this is cancelled, what had arrived is not lost: the next read
         gets it, copied twice.
         """
+    @overload
+    def frames(
+        self,
+        *,
+        length_size: int = 4,
+        byteorder: Literal["big", "little"] = "big",
+        offset: int = 0,
+        adjustment: int = 0,
+        strip: int | None = None,
+        max_size: int = 16777216,
+        as_bytes: Literal[False] = False,
+    ) -> AsyncIterator[memoryview]:
+        """Iterate over length-prefixed messages: ``async for message in reader.frames():``.
+
+        A message stands in the stream as ``offset`` bytes of a header, then its length in ``length_size``
+        bytes (1 to 8, ``byteorder`` is ``"big"`` or ``"little"``), then the rest. ``adjustment`` is added to
+        the length that the peer has sent, to make it the number of bytes behind the length field. The first
+        ``strip`` bytes are left out of what is returned; None leaves out all up to the end of the length
+        field.
+
+        Each message is a memoryview of pooled bytes, as from ``readview``; with ``as_bytes=True`` it is
+        ``bytes``. Let go of a message before the next one is read (``del message``) if the pool has a budget:
+        else the reader waits for memory that its own loop holds.
+
+        The iteration ends where the stream ends between two messages; in the middle of one IncompleteReadError
+        is raised. ValueError is raised, before anything is allocated, for a message above ``max_size`` bytes
+        or one that would end before its length field does; and here for parameters that make no sense.
+        """
+    @overload
+    def frames(
+        self,
+        *,
+        length_size: int = 4,
+        byteorder: Literal["big", "little"] = "big",
+        offset: int = 0,
+        adjustment: int = 0,
+        strip: int | None = None,
+        max_size: int = 16777216,
+        as_bytes: Literal[True],
+    ) -> AsyncIterator[bytes]:
+        """Iterate over length-prefixed messages: ``async for message in reader.frames():``.
+
+        A message stands in the stream as ``offset`` bytes of a header, then its length in ``length_size``
+        bytes (1 to 8, ``byteorder`` is ``"big"`` or ``"little"``), then the rest. ``adjustment`` is added to
+        the length that the peer has sent, to make it the number of bytes behind the length field. The first
+        ``strip`` bytes are left out of what is returned; None leaves out all up to the end of the length
+        field.
+
+        Each message is a memoryview of pooled bytes, as from ``readview``; with ``as_bytes=True`` it is
+        ``bytes``. Let go of a message before the next one is read (``del message``) if the pool has a budget:
+        else the reader waits for memory that its own loop holds.
+
+        The iteration ends where the stream ends between two messages; in the middle of one IncompleteReadError
+        is raised. ValueError is raised, before anything is allocated, for a message above ``max_size`` bytes
+        or one that would end before its length field does; and here for parameters that make no sense.
+        """
+    _in_place: int
     def _begin(self, limit: int, event_loop: AbstractEventLoop, pool: Pool | None) -> None: ...
     def _get_buffer(self, least: int = 0) -> memoryview: ...
     def _buffer_updated(self, n: int) -> None: ...

@@ -12,8 +12,7 @@
 //!    for and the caller has the only reference to the `ReceiveBuffer`: then no view of the memory exists, and
 //!    none can be made any more, because an empty `owner` exports nothing.
 //! 4. In every other case (a transport kept a view, the stream ended early, the task was cancelled) the bytes
-//!    are copied to a new object, and the first one is freed together with the `ReceiveBuffer`, once no view
-//!    of it is left.
+//!    are copied, and the object is freed with its `ReceiveBuffer`, when no view of it is left.
 //!
 //! Reference counts are exact on free-threaded builds too, because `disown` gives the object to no thread.
 #![allow(unsafe_code)]
@@ -21,7 +20,7 @@
 use std::ffi::c_int;
 use std::{ptr, slice};
 
-use pyo3::exceptions::{PyBufferError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyBufferError, PyException, PyMemoryError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView};
@@ -59,10 +58,8 @@ enum Owner {
 
 struct Address(*mut u8);
 
-// SAFETY:
-// - the pointer is into memory that `owner` keeps alive and in place, on whichever thread;
-// - it is used by this file's functions, whose callers are attached to the interpreter, and by the users of
-//   exports, under the buffer protocol's own rules.
+// SAFETY: the pointer is into memory that `owner` keeps alive and in place, on whichever thread. It is used by
+// this file's functions, and by the users of exports, under the buffer protocol's own rules.
 unsafe impl Send for Address {}
 
 // SAFETY: as for `Send`; sharing the struct shares only the pointer's value.
@@ -71,10 +68,17 @@ unsafe impl Sync for Address {}
 impl ReceiveBuffer {
     /// Memory for a `bytes` object of `n` bytes, which [`publish`](Self::publish) returns.
     pub(super) fn bytes(py: Python<'_>, n: usize) -> PyResult<Bound<'_, Self>> {
-        let object = uninitialised(py, n)?;
-        // SAFETY: the object is a live `bytes` object; its memory stays in place as long as it lives.
-        let start = unsafe { ffi::PyBytes_AsString(object.as_ptr()) }.cast();
-        Self::new(py, start, n, Owner::Bytes(object.unbind()))
+        let size = ffi::Py_ssize_t::try_from(n).unwrap_or(ffi::Py_ssize_t::MAX);
+        // SAFETY: for a null pointer CPython returns a new `bytes` object of that size (a shared one of size
+        // 0, of which no byte can be written), or null with an exception set. Its memory stays in place.
+        let (object, start) = unsafe {
+            let object = ffi::PyBytes_FromStringAndSize(ptr::null(), size);
+            let object: Bound<'_, PyBytes> =
+                Bound::from_owned_ptr_or_err(py, object)?.cast_into_unchecked();
+            let start = ffi::PyBytes_AsString(object.as_ptr());
+            (object.unbind(), start.cast())
+        };
+        Self::new(py, start, n, Owner::Bytes(object))
     }
 
     /// Memory of a pool that this crate keeps for itself.
@@ -109,7 +113,6 @@ impl ReceiveBuffer {
         Ok(this)
     }
 
-    /// The size in bytes.
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -120,10 +123,6 @@ impl ReceiveBuffer {
 
     pub(super) fn set_filled(&self, filled: usize) {
         self.filled.store(filled.min(self.len), Ordering::Relaxed);
-    }
-
-    pub(super) fn is_full(&self) -> bool {
-        self.filled() == self.len
     }
 
     /// Whether this is memory for a `bytes` object.
@@ -222,8 +221,8 @@ impl ReceiveBuffer {
             // - `source` points to `n` bytes that live as long as `this`, see `at`;
             // - nobody writes to them meanwhile: no view exists, `look` does not run Python code (it gets
             //   nothing to do so), and this thread is attached and uses the one reference there is;
-            // - bytes that a transport has not written, though it said so, are whatever CPython's allocator
-            //   left there, which is opaque to the compiler: some number, as all bytes are.
+            // - bytes that a transport has not written, though it said so, are whatever was in the memory that
+            //   CPython's allocator returned, which is opaque to the compiler.
             return Ok(look(unsafe { slice::from_raw_parts(source, n) }));
         }
         let mut copy = vec![0; n];
@@ -234,8 +233,8 @@ impl ReceiveBuffer {
 
     /// Where `n` bytes at `offset` are.
     ///
-    /// The pointer is good for `n` bytes as long as this lives: they lie within `len`, and `owner` keeps the
-    /// memory, unless its object was published, whose `ReceiveBuffer` nobody else has.
+    /// The pointer is good for `n` bytes as long as this lives: `owner` keeps `len` bytes, unless its object
+    /// was published.
     fn at(&self, offset: usize, n: usize) -> PyResult<*mut u8> {
         if matches!(*self.owner.lock(), Owner::Nobody) {
             return Err(exception::<PyBufferError>("these bytes were handed out"));
@@ -259,10 +258,8 @@ impl ReceiveBuffer {
         let start = this.get().at(from, n)?;
         // SAFETY:
         // - `view` is the caller's, null or writable; `PyBuffer_FillInfo` raises for null;
-        // - `start` points to `n` writable bytes, see `at`, and the view gets a strong reference to this
-        //   object, so they stay as long as the view;
-        // - as long as that reference exists, `publish` does not hand out the memory, and `read` does not
-        //   look at it but at a copy.
+        // - `start` points to `n` writable bytes, see `at`, and the view gets a strong reference to this object:
+        //   as long as it exists the memory stays, is not published, and `read` looks at a copy.
         let failed = unsafe {
             let n = n as ffi::Py_ssize_t;
             ffi::PyBuffer_FillInfo(view, this.as_ptr(), start.cast(), n, 0, flags)
@@ -321,17 +318,6 @@ impl Drop for Export {
     }
 }
 
-/// A new `bytes` object whose contents are to be written.
-fn uninitialised(py: Python<'_>, n: usize) -> PyResult<Bound<'_, PyBytes>> {
-    let size = ffi::Py_ssize_t::try_from(n).unwrap_or(ffi::Py_ssize_t::MAX);
-    // SAFETY: with a null pointer CPython returns a new object of that size (a shared one of size 0, of which
-    // no byte can be written), or null with an exception set.
-    unsafe {
-        let object = ffi::PyBytes_FromStringAndSize(ptr::null(), size);
-        Ok(Bound::from_owned_ptr_or_err(py, object)?.cast_into_unchecked())
-    }
-}
-
 /// Whether the caller has the only reference.
 fn is_alone(this: &Bound<'_, ReceiveBuffer>) -> bool {
     // SAFETY: a valid reference to a live object, and the interpreter is attached. The count is one number on
@@ -349,22 +335,16 @@ fn check(start: *mut u8, len: usize, offset: usize, n: usize) -> PyResult<*mut u
     }
 }
 
-/// As `file.readinto` says it, whatever kind of error the object raised.
+/// A TypeError, as `file.readinto` raises it, whatever kind of error the object raised.
 #[cold]
 fn refused(object: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
     let py = object.py();
-    let is_ours = [
-        error.is_instance_of::<PyBufferError>(py),
-        error.is_instance_of::<PyTypeError>(py),
-        error.is_instance_of::<PyValueError>(py),
-    ];
-    if !is_ours.contains(&true) {
+    if error.is_instance_of::<PyMemoryError>(py) || !error.is_instance_of::<PyException>(py) {
         return error;
     }
-    let name = object.get_type().name().map(|name| name.to_string());
     let refused = exception::<PyTypeError>(format!(
         "a buffer is needed that is contiguous and, to receive into, writable; not {}",
-        name.unwrap_or_else(|_| "this".to_owned())
+        object.get_type()
     ));
     refused.set_cause(py, Some(error));
     refused

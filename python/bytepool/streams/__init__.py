@@ -15,6 +15,7 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, Any
 
+from bytepool.streams._frames import write_frame
 from bytepool.streams._protocol import StreamReaderProtocol
 from bytepool.streams._reader import LIMIT, StreamReader
 
@@ -29,6 +30,7 @@ __all__ = [
     "install",
     "open_connection",
     "start_server",
+    "write_frame",
 ]
 
 StreamWriter = asyncio.StreamWriter

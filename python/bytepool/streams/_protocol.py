@@ -170,10 +170,10 @@ class StreamReaderProtocol(asyncio.BufferedProtocol):
 
     def _is_behind_tls(self) -> bool:
         """Whether somebody decrypts what this gets: ``start_tls`` may have been called by hand."""
-        transport = self._transport
-        if self._over_ssl or not isinstance(transport, asyncio.Transport):
+        if self._over_ssl:
             return True
-        return transport.get_protocol() is not self
+        get_protocol = getattr(self._transport, "get_protocol", None)
+        return get_protocol is not None and get_protocol() is not self
 
     # What asyncio's StreamWriter calls.
 

@@ -2,9 +2,8 @@
 
 use std::sync::LazyLock;
 
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes};
+use pyo3::types::PyBytes;
 
 use super::Reader;
 use crate::config::Config;
@@ -18,6 +17,9 @@ const LEAST: usize = 4 << 10;
 const MOST: usize = 128 << 10;
 /// Messages from this size on are large.
 const LARGE: usize = 192 << 10;
+/// From so many missing bytes on, a read is received straight into its result. Below, another `recv` and
+/// another wake-up of the task cost more than a copy.
+const IN_PLACE: usize = 64 << 10;
 /// So few bytes are moved sooner than memory is left unused in front of them.
 const FEW: usize = 4 << 10;
 
@@ -97,6 +99,8 @@ pub(super) struct Window {
     pub(super) size: usize,
     /// The last read ahead has filled it.
     pub(super) is_full: bool,
+    /// From so many missing bytes on, a read is received in place.
+    pub(super) in_place: usize,
 }
 
 impl Default for Window {
@@ -104,6 +108,7 @@ impl Default for Window {
         Self {
             size: MOST,
             is_full: false,
+            in_place: IN_PLACE,
         }
     }
 }
@@ -213,6 +218,23 @@ impl Reader {
         Ok(bytes)
     }
 
+    /// The `n` bytes after the next `skip` ones, which are all there.
+    pub(super) fn take_after<'py>(
+        &self,
+        py: Python<'py>,
+        skip: usize,
+        n: usize,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let (Some(buffer), start, _) = self.peek(py) else {
+            return Ok(empty(py));
+        };
+        let from = start.saturating_add(skip);
+        let bytes = buffer.get().copy_out(py, from, from.saturating_add(n))?;
+        drop(buffer);
+        self.consume(py, skip.saturating_add(n))?;
+        Ok(bytes)
+    }
+
     /// Notes that the next `n` unread bytes were read.
     pub(super) fn consume(&self, py: Python<'_>, n: usize) -> PyResult<()> {
         let done = self.state.lock().ahead.consume(n);
@@ -225,20 +247,26 @@ impl Reader {
         self.resume(py, false)
     }
 
-    /// Copies the next `n` unread bytes, of which there are as many, to a buffer of that size.
+    /// Copies the `n` bytes after the next `skip` ones, which are all there, to a buffer of that size.
     pub(super) fn take_into(
         &self,
         py: Python<'_>,
         target: &Bound<'_, PyAny>,
+        skip: usize,
         n: usize,
     ) -> PyResult<()> {
         if let (Some(buffer), start, _) = self.peek(py) {
-            buffer.get().copy_into(start, target)?;
+            buffer.get().copy_into(start.saturating_add(skip), target)?;
         }
-        self.consume(py, n)
+        self.consume(py, skip.saturating_add(n))
     }
 
-    fn replace_ahead(&self, py: Python<'_>, buffer: Option<Bound<'_, ReceiveBuffer>>, end: usize) {
+    pub(super) fn replace_ahead(
+        &self,
+        py: Python<'_>,
+        buffer: Option<Bound<'_, ReceiveBuffer>>,
+        end: usize,
+    ) {
         let buffer = buffer.map(Bound::unbind);
         let before = self.state.lock().ahead.replace(buffer, 0, end);
         drop(before.map(|before| before.into_bound(py)));
@@ -283,62 +311,6 @@ impl Reader {
         }
         self.expose(py)?;
         self.hold_back(py)
-    }
-
-    // Somebody who knows asyncio's reader may have asked for its buffer, and change it.
-
-    /// Takes over what was changed in the buffer that is shown.
-    pub(super) fn absorb(&self, py: Python<'_>) -> PyResult<()> {
-        let shown = self
-            .state
-            .lock()
-            .exposed
-            .as_ref()
-            .map(|shown| shown.clone_ref(py));
-        let Some(shown) = shown else { return Ok(()) };
-        let shown = shown.bind(py).to_vec();
-        if self.look(py, usize::MAX, |unread| unread == shown)? {
-            return Ok(());
-        }
-        self.replace_ahead(py, None, 0);
-        let (room, at) = self.room(py, shown.len())?;
-        room.get().write(at, &shown)?;
-        self.state.lock().ahead.add(shown.len());
-        Ok(())
-    }
-
-    /// Shows the unread bytes as they are now.
-    pub(super) fn expose(&self, py: Python<'_>) -> PyResult<()> {
-        let shown = self
-            .state
-            .lock()
-            .exposed
-            .as_ref()
-            .map(|shown| shown.clone_ref(py));
-        let Some(shown) = shown else { return Ok(()) };
-        let unread = self.look(py, usize::MAX, <[u8]>::to_vec)?;
-        let shown = shown.bind(py);
-        shown.call_method0(intern!(py, "clear"))?;
-        shown.call_method1(intern!(py, "extend"), (PyBytes::new(py, &unread),))?;
-        Ok(())
-    }
-
-    /// The unread bytes as asyncio's reader has them: they may be changed.
-    pub(super) fn exposed<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyByteArray>> {
-        self.absorb(py)?;
-        let shown = self
-            .state
-            .lock()
-            .exposed
-            .as_ref()
-            .map(|shown| shown.clone_ref(py));
-        if let Some(shown) = shown {
-            return Ok(shown.into_bound(py));
-        }
-        let shown = PyByteArray::new(py, &[]);
-        self.state.lock().exposed = Some(shown.clone().unbind());
-        self.expose(py)?;
-        Ok(shown)
     }
 }
 

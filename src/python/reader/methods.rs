@@ -6,9 +6,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 
 use super::Reader;
-use super::ops::{Op, Work};
+use super::frames::{Format, Frames};
 use super::read::Read;
 use super::separators::Separators;
+use super::work::{Op, Work};
 
 #[pymethods]
 impl Reader {
@@ -143,6 +144,44 @@ impl Reader {
         Read::new(slf, "readview", work)
     }
 
+    /// Iterate over length-prefixed messages: ``async for message in reader.frames():``.
+    ///
+    /// A message stands in the stream as ``offset`` bytes of a header, then its length in ``length_size``
+    /// bytes (1 to 8, ``byteorder`` is ``"big"`` or ``"little"``), then the rest. ``adjustment`` is added to
+    /// the length that the peer has sent, to make it the number of bytes behind the length field. The first
+    /// ``strip`` bytes are left out of what is returned; None leaves out all up to the end of the length
+    /// field.
+    ///
+    /// Each message is a memoryview of pooled bytes, as from ``readview``; with ``as_bytes=True`` it is
+    /// ``bytes``. Let go of a message before the next one is read (``del message``) if the pool has a budget:
+    /// else the reader waits for memory that its own loop holds.
+    ///
+    /// The iteration ends where the stream ends between two messages; in the middle of one IncompleteReadError
+    /// is raised. ValueError is raised, before anything is allocated, for a message above ``max_size`` bytes
+    /// or one that would end before its length field does; and here for parameters that make no sense.
+    #[pyo3(
+        signature = (
+            *, length_size = 4, byteorder = "big", offset = 0, adjustment = 0, strip = None,
+            max_size = 16 << 20, as_bytes = false
+        ),
+        text_signature = "($self, *, length_size=4, byteorder='big', offset=0, adjustment=0, \
+                          strip=None, max_size=16777216, as_bytes=False)"
+    )]
+    #[expect(clippy::too_many_arguments, reason = "they are Python's keywords")]
+    fn frames(
+        slf: Bound<'_, Self>,
+        length_size: usize,
+        byteorder: &str,
+        offset: usize,
+        adjustment: i64,
+        strip: Option<usize>,
+        max_size: usize,
+        as_bytes: bool,
+    ) -> PyResult<Frames> {
+        let format = Format::new(length_size, byteorder, offset, adjustment, strip, max_size)?;
+        Ok(Frames::new(slf.unbind(), format, as_bytes))
+    }
+
     /// Waits until something has come, as asyncio's reader does for its own use.
     fn _wait_for_data(slf: Bound<'_, Self>, _func_name: &Bound<'_, PyAny>) -> Read {
         Read::new(slf, "_wait_for_data", Ok(Work::new(Op::Anything)))
@@ -207,11 +246,6 @@ impl Reader {
         self.state.lock().paused
     }
 
-    #[setter(_paused)]
-    fn set_paused(&self, paused: bool) {
-        self.state.lock().paused = paused;
-    }
-
     #[getter]
     fn _greedy(&self) -> bool {
         self.state.lock().greedy
@@ -233,16 +267,21 @@ impl Reader {
         self.state.lock().window.size = size.max(1);
     }
 
+    /// From how many missing bytes on a read is received in place.
+    #[getter]
+    fn _in_place(&self) -> usize {
+        self.in_place()
+    }
+
+    #[setter(_in_place)]
+    fn set_in_place(&self, size: usize) {
+        self.state.lock().window.in_place = size.max(1);
+    }
+
     #[getter]
     fn _loop(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         let state = self.state.lock();
         state.event_loop.as_ref().map(|known| known.clone_ref(py))
-    }
-
-    #[setter(_loop)]
-    fn set_loop(&self, event_loop: Option<Py<PyAny>>) {
-        let before = std::mem::replace(&mut self.state.lock().event_loop, event_loop);
-        drop(before);
     }
 
     #[getter]

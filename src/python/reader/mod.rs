@@ -5,11 +5,14 @@
 //! The lock is held to look and to change, never while Python runs.
 
 mod ahead;
+mod exposed;
+mod frames;
 mod methods;
 mod ops;
 mod read;
 mod separators;
 mod state;
+mod work;
 
 use pyo3::exceptions::{PyAssertionError, PyNotImplementedError, PyRuntimeError, PyValueError};
 use pyo3::intern;
@@ -20,10 +23,6 @@ use super::bytes::{Export, ReceiveBuffer};
 use super::error::exception;
 use crate::sync::Mutex;
 use state::{Lent, Place, State};
-
-/// From so many missing bytes on, a read is received straight into its result. Below, another `recv` and
-/// another wake-up of the task cost more than a copy.
-const IN_PLACE: usize = 64 << 10;
 
 /// The native half of ``bytepool.streams.StreamReader``.
 #[pyclass(subclass, frozen, module = "bytepool._bytepool")]
@@ -116,7 +115,7 @@ impl Reader {
         let Some(target) = &state.target else { return };
         let filled = target.get().filled().saturating_add(n);
         target.get().set_filled(filled);
-        if target.get().is_full() {
+        if target.get().filled() == target.get().len() {
             let full = state.target.take();
             state.may_follow = true;
             drop(state);

@@ -1,47 +1,14 @@
 //! What a read does when it runs: take what has come, or say what to wait for.
 
-use pyo3::exceptions::{PyOverflowError, PyValueError};
-use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
-use super::separators::Separators;
+use super::Reader;
 use super::state::{Want, incomplete, is_want_of_memory};
-use super::{IN_PLACE, Reader};
+use super::work::{Op, Work};
 use crate::python::bytes::ReceiveBuffer;
 use crate::python::error::PoolExhaustedError;
-use crate::python::error::exception;
-
-/// What is to be read.
-pub(in crate::python) enum Op {
-    Exactly(usize),
-    /// What has come, at most so much.
-    AtMost(usize),
-    ToTheEnd,
-    Until(Separators),
-    Line(Separators),
-    Into(Py<PyAny>),
-    View(usize),
-    /// Nothing: only wait for more.
-    Anything,
-}
-
-/// A read, and how far it is.
-pub(in crate::python) struct Work {
-    pub(super) op: Op,
-    /// What was asked for, if that is no size a buffer can have.
-    huge: Option<Py<PyAny>>,
-    /// The future that it waits for.
-    pub(super) future: Option<Py<PyAny>>,
-    /// What is filled in place.
-    memory: Option<Py<ReceiveBuffer>>,
-    /// The buffer of ``readinto``, until it is filled.
-    buffer: Option<Py<ReceiveBuffer>>,
-    /// The memoryview that is to be returned.
-    pub(super) result: Option<Py<PyAny>>,
-    /// How many bytes were searched in vain.
-    pub(super) searched: usize,
-}
 
 pub(super) enum Progress {
     Ready(Py<PyAny>),
@@ -50,82 +17,6 @@ pub(super) enum Progress {
 }
 
 impl Work {
-    pub(in crate::python) fn new(op: Op) -> Self {
-        Self {
-            op,
-            huge: None,
-            future: None,
-            memory: None,
-            buffer: None,
-            result: None,
-            searched: 0,
-        }
-    }
-
-    /// A read of exactly `n` bytes.
-    pub(super) fn exactly(n: &Bound<'_, PyAny>) -> PyResult<Self> {
-        match n.extract::<isize>() {
-            Ok(size) => usize::try_from(size)
-                .map(|size| Self::new(Op::Exactly(size)))
-                .map_err(|_| {
-                    exception::<PyValueError>("readexactly size can not be less than zero")
-                }),
-            Err(error) if error.is_instance_of::<PyOverflowError>(n.py()) => {
-                if n.lt(0)? {
-                    return Err(exception::<PyValueError>(
-                        "readexactly size can not be less than zero",
-                    ));
-                }
-                let mut work = Self::new(Op::Exactly(usize::MAX));
-                work.huge = Some(n.clone().unbind());
-                Ok(work)
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// A read of at most `n` bytes, or of all if it is negative.
-    pub(super) fn at_most(n: &Bound<'_, PyAny>) -> PyResult<Self> {
-        match n.extract::<isize>() {
-            Ok(size) => Ok(Self::new(
-                usize::try_from(size).map_or(Op::ToTheEnd, Op::AtMost),
-            )),
-            Err(error) if error.is_instance_of::<PyOverflowError>(n.py()) => {
-                let op = if n.lt(0)? {
-                    Op::ToTheEnd
-                } else {
-                    Op::AtMost(usize::MAX)
-                };
-                Ok(Self::new(op))
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    /// A view of exactly `n` pooled bytes.
-    pub(super) fn view(
-        reader: &Bound<'_, Reader>,
-        n: &Bound<'_, PyAny>,
-        max_size: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Self> {
-        let py = n.py();
-        if let Some(max_size) = max_size.filter(|max_size| !max_size.is_none())
-            && n.gt(max_size)?
-        {
-            return Err(exception::<PyValueError>(format!(
-                "a message of {n} bytes is above max_size ({max_size} bytes)"
-            )));
-        }
-        match n.extract::<usize>() {
-            Ok(size) if isize::try_from(size).is_ok() => Ok(Self::new(Op::View(size))),
-            // The pool says what is wrong with it.
-            _ => match reader.get().lend(py, n) {
-                Ok(_) => Err(exception::<PyOverflowError>("n is not a size")),
-                Err(error) => Err(error),
-            },
-        }
-    }
-
     pub(super) fn attempt(
         &mut self,
         reader: &Bound<'_, Reader>,
@@ -135,7 +26,7 @@ impl Work {
         let (py, this) = (reader.py(), reader.get());
         this.absorb(py)?;
         if let Some(memory) = &self.memory {
-            if !memory.get().is_full() {
+            if memory.get().filled() < memory.get().len() {
                 return self.wait_for_target(py, this);
             }
             return self.finish(py);
@@ -184,6 +75,10 @@ impl Work {
             }
             Op::Into(_) => ready(0, py),
             Op::Until(_) | Op::Line(_) => self.read_until(this, py, first),
+            Op::Frame(frames) => {
+                let frames = frames.clone_ref(py);
+                self.read_frame(reader, name, frames.get(), first)
+            }
         }
     }
 
@@ -200,7 +95,7 @@ impl Work {
             return Ok(Progress::Ready(this.take(py, n)?.into_any().unbind()));
         }
         self.check_going_on(this, py, n, first)?;
-        if n.saturating_sub(unread) >= IN_PLACE {
+        if n.saturating_sub(unread) >= this.in_place() {
             match ReceiveBuffer::bytes(py, n) {
                 Ok(memory) => return self.receive_in_place(this, py, name, memory),
                 // There is no such memory: the bytes are read ahead as long as that goes well.
@@ -223,7 +118,7 @@ impl Work {
         let unread = this.unread();
         if unread < n && self.result.is_none() {
             // Little is waited for before any memory is taken for it.
-            if n < IN_PLACE {
+            if n < this.in_place() {
                 self.check_going_on(this, py, n, first)?;
                 this.follow(n);
                 return Ok(Progress::Wait(Want::Unread(n)));
@@ -231,25 +126,38 @@ impl Work {
             this.check_alone(name)?;
         }
         let Some(view) = self.result.as_ref().map(|view| view.bind(py).clone()) else {
-            return match this.lend(py, n) {
-                Ok(view) => {
-                    self.result = Some(view);
-                    self.read_view(reader, name, n, first)
-                }
-                Err(error) if error.is_instance_of::<PoolExhaustedError>(py) => {
-                    let wait = reader.call_method1(intern!(py, "_wait_for_memory"), (n,))?;
-                    Ok(Progress::Await(wait.unbind()))
-                }
-                Err(error) => Err(error),
-            };
+            if let Some(wait) = self.lend(reader, n)? {
+                return Ok(wait);
+            }
+            return self.read_view(reader, name, n, first);
         };
         if unread >= n {
-            this.take_into(py, &view, n)?;
+            this.take_into(py, &view, 0, n)?;
             return self.finish(py);
         }
         self.check_going_on(this, py, n, first)?;
         let memory = ReceiveBuffer::over(&view)?;
         self.receive_in_place(this, py, name, memory)
+    }
+
+    /// Takes a view of `n` pooled bytes for the result, or says what to wait for.
+    pub(super) fn lend(
+        &mut self,
+        reader: &Bound<'_, Reader>,
+        n: usize,
+    ) -> PyResult<Option<Progress>> {
+        let py = reader.py();
+        match reader.get().lend(py, n) {
+            Ok(view) => {
+                self.result = Some(view);
+                Ok(None)
+            }
+            Err(error) if error.is_instance_of::<PoolExhaustedError>(py) => {
+                let wait = reader.call_method1(intern!(py, "_wait_for_memory"), (n,))?;
+                Ok(Some(Progress::Await(wait.unbind())))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     fn read_into(
@@ -276,7 +184,7 @@ impl Work {
             return ready(n, py);
         }
         self.check_going_on(this, py, n, first)?;
-        if n.saturating_sub(unread) >= IN_PLACE {
+        if n.saturating_sub(unread) >= this.in_place() {
             return self.receive_in_place(this, py, name, buffer);
         }
         self.buffer = Some(buffer.unbind());
@@ -284,7 +192,7 @@ impl Work {
         Ok(Progress::Wait(Want::Unread(n)))
     }
 
-    fn receive_in_place(
+    pub(super) fn receive_in_place(
         &mut self,
         this: &Reader,
         py: Python<'_>,
@@ -308,16 +216,20 @@ impl Work {
             return Ok(Progress::Wait(Want::Target));
         };
         this.set_target(None);
-        let memory = memory.get();
-        let partial = memory.copy_out(py, 0, memory.filled())?;
-        Err(incomplete(partial.into_any(), memory.len()))
+        let (memory, prefix) = (memory.get(), std::mem::take(&mut self.prefix));
+        let mut partial = memory.copy_out(py, 0, memory.filled())?.into_any();
+        if !prefix.is_empty() {
+            partial = PyBytes::new(py, &prefix).add(partial)?;
+        }
+        let expected = memory.len().saturating_add(prefix.len());
+        Err(incomplete(partial, expected))
     }
 
     /// The result of a read whose memory is full.
-    fn finish(&mut self, py: Python<'_>) -> PyResult<Progress> {
+    pub(super) fn finish(&mut self, py: Python<'_>) -> PyResult<Progress> {
         let memory = self.memory.take().map(|memory| memory.into_bound(py));
         match (&self.op, memory, self.result.take()) {
-            (Op::Exactly(_), Some(memory), _) => Ok(Progress::Ready(
+            (Op::Exactly(_) | Op::Frame(_), Some(memory), None) => Ok(Progress::Ready(
                 ReceiveBuffer::publish(memory)?.into_any().unbind(),
             )),
             (Op::Into(_), Some(memory), _) => ready(memory.get().len(), py),
@@ -327,7 +239,7 @@ impl Work {
     }
 
     /// Raises if the `n` bytes will never come.
-    fn check_going_on(
+    pub(super) fn check_going_on(
         &mut self,
         this: &Reader,
         py: Python<'_>,
@@ -344,32 +256,6 @@ impl Work {
         match self.huge.take() {
             Some(huge) => Err(incomplete(partial.into_any(), huge)),
             None => Err(incomplete(partial.into_any(), n)),
-        }
-    }
-
-    /// Ends a read without a result: what has come stays for the next one.
-    pub(super) fn give_up(&mut self, reader: &Bound<'_, Reader>) {
-        let (py, this) = (reader.py(), reader.get());
-        if let Some(future) = self.future.take() {
-            this.forget_waiter(&future);
-        }
-        (self.result, self.buffer) = (None, None);
-        let Some(memory) = self.memory.take() else {
-            return;
-        };
-        this.forget_target(&memory);
-        // Nobody must read on behind a gap.
-        if let Err(error) = this.put_back(py, memory.into_bound(py), &[]) {
-            this.set_error(Some(error.into_value(py).into_any()));
-        }
-    }
-
-    pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.future)?;
-        visit.call(&self.result)?;
-        match &self.op {
-            Op::Into(buffer) => visit.call(buffer),
-            _ => Ok(()),
         }
     }
 }

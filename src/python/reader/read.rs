@@ -9,8 +9,9 @@ use pyo3::{PyTypeInfo, intern};
 use std::ffi::CString;
 
 use super::Reader;
-use super::ops::{Progress, Work};
+use super::ops::Progress;
 use super::state::Want;
+use super::work::Work;
 use crate::python::error::exception;
 use crate::sync::Mutex;
 

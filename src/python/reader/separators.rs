@@ -5,8 +5,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::Reader;
-use super::ops::{Op, Progress, Work};
+use super::ops::Progress;
 use super::state::{Want, incomplete, overrun};
+use super::work::{Op, Work};
 use crate::python::bytes::Export;
 use crate::python::error::exception;
 

@@ -206,6 +206,10 @@ impl Reader {
         drop(before);
     }
 
+    pub(super) fn in_place(&self) -> usize {
+        self.state.lock().window.in_place
+    }
+
     /// Adapts how far to read ahead to a read of `n` bytes.
     pub(super) fn follow(&self, n: usize) {
         self.state.lock().window.follow(n);

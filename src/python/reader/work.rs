@@ -1,0 +1,152 @@
+//! A read: what is asked for, and how far it is. What happens when it runs is in `ops.rs`.
+
+use pyo3::exceptions::{PyOverflowError, PyValueError};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+
+use super::Reader;
+use super::frames::Frames;
+use super::separators::Separators;
+use crate::python::bytes::ReceiveBuffer;
+use crate::python::error::exception;
+
+/// What is to be read.
+pub(in crate::python) enum Op {
+    Exactly(usize),
+    /// What has come, at most so much.
+    AtMost(usize),
+    ToTheEnd,
+    Until(Separators),
+    Line(Separators),
+    Into(Py<PyAny>),
+    View(usize),
+    /// Nothing: only wait for more.
+    Anything,
+    /// The next message.
+    Frame(Py<Frames>),
+}
+
+/// A read, and how far it is.
+pub(in crate::python) struct Work {
+    pub(super) op: Op,
+    /// What was asked for, if that is no size a buffer can have.
+    pub(super) huge: Option<Py<PyAny>>,
+    /// The future that it waits for.
+    pub(super) future: Option<Py<PyAny>>,
+    /// What is filled in place.
+    pub(super) memory: Option<Py<ReceiveBuffer>>,
+    /// The buffer of ``readinto``, until it is filled.
+    pub(super) buffer: Option<Py<ReceiveBuffer>>,
+    /// The memoryview that is to be returned.
+    pub(super) result: Option<Py<PyAny>>,
+    /// How many bytes were searched in vain.
+    pub(super) searched: usize,
+    /// What was taken of a message before the part that is filled in place.
+    pub(super) prefix: Vec<u8>,
+}
+
+impl Work {
+    pub(in crate::python) fn new(op: Op) -> Self {
+        Self {
+            op,
+            huge: None,
+            future: None,
+            memory: None,
+            buffer: None,
+            result: None,
+            searched: 0,
+            prefix: Vec::new(),
+        }
+    }
+
+    /// A read of exactly `n` bytes.
+    pub(super) fn exactly(n: &Bound<'_, PyAny>) -> PyResult<Self> {
+        match n.extract::<isize>() {
+            Ok(size) => usize::try_from(size)
+                .map(|size| Self::new(Op::Exactly(size)))
+                .map_err(|_| {
+                    exception::<PyValueError>("readexactly size can not be less than zero")
+                }),
+            Err(error) if error.is_instance_of::<PyOverflowError>(n.py()) => {
+                if n.lt(0)? {
+                    return Err(exception::<PyValueError>(
+                        "readexactly size can not be less than zero",
+                    ));
+                }
+                let mut work = Self::new(Op::Exactly(usize::MAX));
+                work.huge = Some(n.clone().unbind());
+                Ok(work)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A read of at most `n` bytes, or of all if it is negative.
+    pub(super) fn at_most(n: &Bound<'_, PyAny>) -> PyResult<Self> {
+        match n.extract::<isize>() {
+            Ok(size) => Ok(Self::new(
+                usize::try_from(size).map_or(Op::ToTheEnd, Op::AtMost),
+            )),
+            Err(error) if error.is_instance_of::<PyOverflowError>(n.py()) => {
+                let op = if n.lt(0)? {
+                    Op::ToTheEnd
+                } else {
+                    Op::AtMost(usize::MAX)
+                };
+                Ok(Self::new(op))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A view of exactly `n` pooled bytes.
+    pub(super) fn view(
+        reader: &Bound<'_, Reader>,
+        n: &Bound<'_, PyAny>,
+        max_size: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let py = n.py();
+        if let Some(max_size) = max_size.filter(|max_size| !max_size.is_none())
+            && n.gt(max_size)?
+        {
+            return Err(exception::<PyValueError>(format!(
+                "a message of {n} bytes is above max_size ({max_size} bytes)"
+            )));
+        }
+        match n.extract::<usize>() {
+            Ok(size) if isize::try_from(size).is_ok() => Ok(Self::new(Op::View(size))),
+            // The pool says what is wrong with it.
+            _ => match reader.get().lend(py, n) {
+                Ok(_) => Err(exception::<PyOverflowError>("n is not a size")),
+                Err(error) => Err(error),
+            },
+        }
+    }
+
+    /// Ends a read without a result: what has come stays for the next one.
+    pub(super) fn give_up(&mut self, reader: &Bound<'_, Reader>) {
+        let (py, this) = (reader.py(), reader.get());
+        if let Some(future) = self.future.take() {
+            this.forget_waiter(&future);
+        }
+        (self.result, self.buffer) = (None, None);
+        let Some(memory) = self.memory.take() else {
+            return;
+        };
+        this.forget_target(&memory);
+        // Nobody must read on behind a gap.
+        if let Err(error) = this.put_back(py, memory.into_bound(py), &self.prefix) {
+            this.set_error(Some(error.into_value(py).into_any()));
+        }
+    }
+
+    pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.future)?;
+        visit.call(&self.result)?;
+        match &self.op {
+            Op::Into(buffer) => visit.call(buffer),
+            Op::Frame(frames) => visit.call(frames),
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+"""Streams over TLS: nothing that was decrypted is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from typing import Any
+
+import pytest
+from helpers import pattern
+from streams_helpers import connected, read_frame, run_fixture, send_frame, tls
+
+from bytepool import Pool, streams
+
+run = run_fixture()
+
+
+def test_start_tls_keeps_receiving_into_targets(run: Any) -> None:
+    pool = Pool()
+
+    async def upgrade(reader: streams.StreamReader, writer: asyncio.StreamWriter) -> None:
+        assert await reader.readline() == b"STARTTLS\n"
+        writer.write(b"go\n")
+        await writer.start_tls(tls()[0])
+        assert await read_frame(reader) == pattern(300_000)
+        await send_frame(writer, b"thanks")
+
+    async def main() -> None:
+        async with connected(upgrade, pool) as (reader, writer):
+            writer.write(b"STARTTLS\n")
+            assert await reader.readline() == b"go\n"
+            await writer.start_tls(tls()[1], server_hostname="localhost")
+            protocol = writer.transport.get_protocol()
+            assert isinstance(protocol, asyncio.BufferedProtocol)
+            await send_frame(writer, pattern(300_000))
+            assert bytes(await read_frame(reader)) == b"thanks"
+
+    run(main())
+
+
+@pytest.mark.parametrize("waits", ["for anything", "for little"])
+def test_what_came_over_tls_before_the_peer_closed_is_not_lost(run: Any, waits: str) -> None:
+    """Asyncio and uvloop fill one more buffer then: all that is left must go into it."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def peer() -> None:
+        with tls()[0].wrap_socket(listener.accept()[0], server_side=True) as sock:
+            sock.sendall(bytes(65536))  # after a large read, little is read ahead
+            assert sock.recv(1) == b"x"
+            sock.sendall(pattern(60_000))
+
+    async def main() -> None:
+        host, port = listener.getsockname()
+        thread = threading.Thread(target=peer)
+        thread.start()
+        reader, writer = await streams.open_connection(
+            host, port, pool=Pool(), ssl=tls()[1], server_hostname="localhost"
+        )
+        await reader.readview(65536)
+        writer.write(b"x")
+        await writer.drain()
+        little = asyncio.create_task(reader.readview(10 if waits == "for little" else 0))
+        await asyncio.sleep(0)
+        time.sleep(0.1)  # the loop is busy with something else
+        assert bytes(await little) + await reader.read() == pattern(60_000)
+        writer.close()
+        thread.join()
+
+    with listener:
+        run(main())
