@@ -14,7 +14,7 @@
 //! 4. In every other case (a transport kept a view, the stream ended early, the task was cancelled) the bytes
 //!    are copied, and the object is freed with its `ReceiveBuffer`, when no view of it is left.
 //!
-//! Reference counts are exact on free-threaded builds too, because `disown` gives the object to no thread.
+//! Reference counts are exact on free-threaded builds too, see `disown`.
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
@@ -31,8 +31,7 @@ use crate::buffer::Buffer;
 use crate::pool::Pool;
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
 
-/// Memory that a transport receives into. It cannot be created or copied, and has no methods: it only exports
-/// the part of it that is to be filled next.
+/// Memory that a transport receives into. It only exports the part of it that is to be filled next.
 #[pyclass(frozen, module = "bytepool._bytepool")]
 pub(super) struct ReceiveBuffer {
     start: Address,
