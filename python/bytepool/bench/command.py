@@ -73,15 +73,35 @@ def version_of(package: str) -> str | None:
         return None
 
 
+def rounds(text: str) -> int:
+    """Return the number of rounds that an argument states."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, not {number}")
+    return number
+
+
+def folder(text: str) -> Path:
+    """Return the folder that an argument names. It is created now, because measuring takes long."""
+    path = Path(text)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"cannot write to the folder: {error}") from None
+    return path
+
+
 def main() -> None:
     """Parse the options, run the cases, and print and write the results."""
     parser = argparse.ArgumentParser(prog="python -m bytepool.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="the most important cases, < 1 minute")
     parser.add_argument(
-        "--rounds", type=int, help="rounds of each case (default 5, with --quick 1)"
+        "--rounds", type=rounds, help="rounds of each case (default 5, with --quick 1)"
     )
     parser.add_argument(
-        "--output", type=Path, default=Path("bytepool-bench"), help="folder for the results"
+        "--output", type=folder, default="bytepool-bench", help="folder for the results"
     )
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 5)
