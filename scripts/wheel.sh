@@ -2,6 +2,7 @@
 # Runs the Python tests against the built wheel, on each Python version named.
 # The wheel is installed in an environment of its own, which never sees the source package.
 set -euo pipefail
+failed=()
 
 for version in "$@"; do
     python=$(bash scripts/cpython.sh "$version")
@@ -16,5 +17,9 @@ for version in "$@"; do
     fi
     "$env/bin/pip" install --quiet --force-reinstall --no-deps target/wheels/bytepool-*-abi3-*.whl
     echo "== $("$env/bin/python" -VV), $(ls target/wheels)"
-    "$env/bin/pytest" -p no:cacheprovider
+    "$env/bin/pytest" -p no:cacheprovider || failed+=("$version")
 done
+[ ${#failed[@]} = 0 ] || {
+    echo "failed on CPython ${failed[*]}" >&2
+    exit 1
+}

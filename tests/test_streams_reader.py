@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import struct
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -206,3 +207,24 @@ def test_an_error_of_readinto_does_not_keep_the_buffer() -> None:
         assert error.value.partial == b"abc"
 
     asyncio.run(main())
+
+
+def test_buffer_that_was_only_looked_at_costs_nothing_later() -> None:
+    """redis-py looks at ``reader._buffer`` before every command."""
+
+    async def main() -> int:
+        reader = streams.StreamReader(pool=Pool())
+        assert not reader._buffer
+        tracemalloc.start()
+        try:
+            reader.feed_data(chunk)
+            assert reader._buffer == chunk  # a copy, which is gone by now
+            tracemalloc.reset_peak()
+            before = tracemalloc.get_traced_memory()[0]
+            reader.feed_data(b"x")
+            return tracemalloc.get_traced_memory()[1] - before
+        finally:
+            tracemalloc.stop()
+
+    chunk = bytes(512 << 10)
+    assert asyncio.run(main()) < len(chunk) // 2

@@ -318,7 +318,7 @@ impl Drop for Export {
 }
 
 /// Whether the caller has the only reference.
-fn is_alone(this: &Bound<'_, ReceiveBuffer>) -> bool {
+pub(super) fn is_alone<T>(this: &Bound<'_, T>) -> bool {
     // SAFETY: a valid reference to a live object, and the interpreter is attached. The count is one number on
     // every build, see `disown`. If it is 1, nobody else has the object or can get it.
     unsafe { ffi::Py_REFCNT(this.as_ptr()) == 1 }

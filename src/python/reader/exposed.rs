@@ -1,30 +1,33 @@
-//! `reader._buffer`: somebody who knows asyncio's reader may ask for its buffer, keep it and change it. From
-//! then on it is kept equal to the unread bytes.
+//! `reader._buffer`: code that knows asyncio's reader may ask for its buffer, keep it and change it. As long as
+//! somebody keeps it, it is equal to the unread bytes.
 
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes};
 
 use super::Reader;
+use crate::python::bytes::is_alone;
 
 impl Reader {
-    /// Takes over what was changed in the buffer that is shown.
+    /// Takes over what was changed in the buffer that is shown, and forgets the buffer if nobody keeps it.
+    ///
+    /// redis-py asks for it before every command, only to see whether it is empty.
     pub(super) fn absorb(&self, py: Python<'_>) -> PyResult<()> {
-        let shown = self
-            .state
-            .lock()
-            .exposed
-            .as_ref()
-            .map(|shown| shown.clone_ref(py));
-        let Some(shown) = shown else { return Ok(()) };
-        let shown = shown.bind(py).to_vec();
-        if self.look(py, usize::MAX, |unread| unread == shown)? {
+        let Some(shown) = self.state.lock().exposed.take() else {
+            return Ok(());
+        };
+        let shown = shown.into_bound(py);
+        let bytes = shown.to_vec();
+        if !is_alone(&shown) {
+            self.state.lock().exposed = Some(shown.unbind());
+        }
+        if self.look(py, usize::MAX, |unread| unread == bytes)? {
             return Ok(());
         }
         self.replace_ahead(py, None, 0);
-        let (room, at) = self.room(py, shown.len())?;
-        room.get().write(at, &shown)?;
-        self.state.lock().ahead.add(shown.len());
+        let (room, at) = self.room(py, bytes.len())?;
+        room.get().write(at, &bytes)?;
+        self.state.lock().ahead.add(bytes.len());
         Ok(())
     }
 
