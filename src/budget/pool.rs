@@ -7,7 +7,8 @@ use super::{Grant, Waiter, Wake};
 use crate::bucket::Bucket;
 use crate::buffer::{Buffer, Lent};
 use crate::error::Error;
-use crate::pool::{Pool, Taken};
+use crate::pool::Pool;
+use crate::pool::acquire::Taken;
 use crate::stats::Reason;
 use crate::sync::{Arc, Parker, Wakeup};
 

@@ -1,12 +1,10 @@
 //! The pool as a whole: what it consists of, how it is made, its stats. `acquire.rs` lends buffers, `give_back.rs`
 //! takes them back.
 
-mod acquire;
+pub(crate) mod acquire;
 mod give_back;
 #[cfg(all(test, not(loom)))]
 mod tests;
-
-pub(crate) use acquire::Taken;
 
 use crate::bucket::Bucket;
 use crate::budget::Budget;
