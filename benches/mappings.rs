@@ -1,5 +1,4 @@
-//! Large memory from three sources: boxed slices, as the pool has them; mappings of its own; and such
-//! with huge pages asked for. Fresh and filled, filled again, and given back.
+//! Large memory from three sources: the allocator, mappings, and mappings with huge pages.
 #![allow(missing_docs)]
 
 use std::hint::black_box;

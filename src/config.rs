@@ -1,4 +1,4 @@
-//! The configuration of a pool, and which configurations are refused.
+//! The configuration of a pool with its defaults, and which configurations are refused.
 
 use std::time::Duration;
 

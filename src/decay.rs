@@ -1,4 +1,4 @@
-//! Frees idle memory that was not used for `idle_timeout`.
+//! Frees idle memory that was not used for `idle_timeout` (default: `Config::DEFAULT`).
 
 use crate::bucket::Victims;
 use crate::pool::Pool;

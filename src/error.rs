@@ -1,4 +1,4 @@
-//! Everything that can go wrong, with the numbers.
+//! The error type of the core.
 
 /// Why a pool was not made or a request was not served. The pool is unchanged and usable after each.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

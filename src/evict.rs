@@ -1,4 +1,7 @@
 //! The eviction policy: which idle memory is freed when the pool is full, trimmed or closed.
+//!
+//! Buffers that were not used since the last eviction go first, of those the largest, within a size class the
+//! oldest.
 
 use crate::bucket::{Bucket, Evicted, Victims};
 use crate::pool::Pool;

@@ -26,7 +26,7 @@
 //!
 //!   no idle buffer in the shard:                   no quota left in the shard:
 //!   bucket/locked.rs   lock all shards, pop        bucket/locked.rs   lock all shards, rebalance
-//!   budget/pool.rs     reserve bytes               budget/mod.rs      grant quota, or hand to a waiter
+//!   budget/requests.rs reserve bytes               budget/mod.rs      grant quota, or hand to a waiter
 //!   storage.rs         allocate, unlocked          evict.rs           evict others, or free this one
 //! ```
 //!

@@ -1,4 +1,4 @@
-//! Size classes as pure arithmetic: requested bytes -> class index -> capacity.
+//! How many size classes there are per doubling, and which one serves a request. Pure arithmetic.
 
 use std::iter;
 

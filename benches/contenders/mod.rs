@@ -1,4 +1,4 @@
-//! What is compared has one face. The pools are in `crates.rs`, which only `pool.rs` has.
+//! The common interface of the contenders. `crates.rs` has the pools of other crates.
 // Each bench binary uses its part.
 #![allow(missing_docs, dead_code, unused_imports)]
 

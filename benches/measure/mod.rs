@@ -1,4 +1,4 @@
-//! What is measured, for any contender.
+//! The workloads, for any contender.
 // Each bench binary uses its part.
 #![allow(missing_docs, dead_code)]
 

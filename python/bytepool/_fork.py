@@ -1,4 +1,4 @@
-"""What a forked child settles, in one hook: the threads of its parent are gone."""
+"""Clean-up in a forked child, in one hook: the threads of its parent are gone."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@
 //!   granted and the pool takes all quota back. So nothing is idle, every request and every return comes here,
 //!   no request overtakes a waiter, and no returned buffer is missed.
 
-pub(crate) mod pool;
+pub(crate) mod requests;
 mod waiter;
 
 use std::collections::VecDeque;

@@ -1,4 +1,5 @@
-//! A queued request for the budget, and how it ends.
+//! One request that waits for the budget, and how it ends: granted, closed, or given up. `mod.rs` has the queue and its
+//! order.
 
 use std::{fmt, mem};
 

@@ -1,4 +1,4 @@
-//! What a forked child settles: the threads of its parent are gone, with all that they had or waited for.
+//! Clean-up in a forked child: its parent's threads are gone, and so are the waits and buffers of those threads.
 
 use pyo3::prelude::*;
 

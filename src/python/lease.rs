@@ -1,6 +1,6 @@
 //! The lease: the hidden object that owns a buffer and exports it. When it dies, its buffer is returned.
 //!
-//! `unsafe` stands here and nowhere else.
+//! Only this file and `bytes.rs` contain `unsafe`.
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;

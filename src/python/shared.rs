@@ -10,7 +10,7 @@ use super::args::{Choice, Chosen};
 use super::config::{Kind, constructor_call};
 use super::error::string;
 use super::tracking::{Level, Tracker};
-pub(super) use crate::budget::pool::WaiterGuard;
+pub(super) use crate::budget::requests::WaiterGuard;
 use crate::buffer::{Buffer, Lent};
 use crate::error::Error;
 use crate::pool::Pool;

@@ -1,7 +1,7 @@
 //! Tracking: which buffers a pool records, and the record of each buffer: where it was allocated, and when.
 //!
 //! Taking records is most of the cost of tracking, so it is done here. `bytepool/tracking.py` turns a record
-//! into text.
+//! into text: it chooses the line that a leak report shows.
 
 use std::env;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! Waiting for the budget.
+//! Models of requests that wait for the budget.
 
 use std::time::Duration;
 

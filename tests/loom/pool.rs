@@ -1,4 +1,4 @@
-//! Acquiring, returning and freeing without a budget.
+//! Models of acquiring, returning and freeing without a budget.
 
 use bytepool::{Config, Error, Pool, Stats};
 use loom::sync::Arc;

@@ -1,4 +1,4 @@
-//! The budget's part of [`Pool`]: requests reserve bytes, wait for them, and take what they were granted.
+//! The methods of [`Pool`] that use the budget: a request reserves bytes, waits for them, or takes what it was granted.
 
 use std::ops::Deref;
 use std::time::{Duration, Instant};
