@@ -1,4 +1,4 @@
-//! One hot path, so many times, for `instructions.py` to count under callgrind.
+//! Repeats one hot path. `instructions.py` counts its instructions under callgrind.
 #![allow(missing_docs)]
 
 use std::hint::black_box;
@@ -10,7 +10,7 @@ const SIZE: usize = 4 << 10;
 
 fn main() {
     let arguments: Vec<_> = std::env::args().collect();
-    // As a part of `cargo bench` it has nothing to say.
+    // Run by `cargo bench` without these arguments, it does nothing.
     let [_, path, times] = &arguments[..] else {
         return;
     };

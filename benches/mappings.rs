@@ -29,7 +29,7 @@ fn filled<M: DerefMut<Target = [u8]>>(mut memory: M) -> M {
     black_box(memory)
 }
 
-/// One at a time is alive; what comes before or after the work is not timed.
+/// One block is alive at a time. Setting it up and dropping it is not timed.
 fn timed<R>(work: impl FnOnce() -> R) -> (Duration, R) {
     let begin = Instant::now();
     let result = work();

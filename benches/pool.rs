@@ -1,5 +1,5 @@
-//! The core without Python, beside its peers and plain allocation. Groups are named after what they
-//! measure; run with `cargo bench`, or `make compare` for all of them in turns, and a table.
+//! The core, other crates, and plain allocation. `cargo bench` runs them, `make compare` interleaves them and prints
+//! tables.
 #![allow(missing_docs)]
 
 mod contenders;
@@ -27,7 +27,7 @@ macro_rules! each {
     };
 }
 
-/// Acquire and drop, with a warm buffer waiting; beside it what a user would do without a pool.
+/// Acquire and drop with one idle buffer, and plain allocation.
 fn hit(c: &mut Criterion) {
     let group = &mut c.benchmark_group("round_trip");
     for n in SIZES {
@@ -36,7 +36,7 @@ fn hit(c: &mut Criterion) {
     }
 }
 
-/// The same by two threads on one size class.
+/// Acquire and drop by two threads on one size class.
 fn two_threads(c: &mut Criterion) {
     let group = &mut c.benchmark_group("two_threads");
     each!(threads(group, 2): Bytepool, BytepoolOwned, BytePool, ObjectPool, Opool, ShardedSlab,
@@ -56,7 +56,7 @@ fn windows(c: &mut Criterion) {
         ByClass<Opool>, ByClass<ShardedSlab>, ZeroPool, VecZeroed);
 }
 
-/// The same, with every byte written: what fresh memory costs when its pages are touched.
+/// The window with every byte written, so that fresh memory pays for its pages.
 fn window_touched(c: &mut Criterion) {
     let group = &mut c.benchmark_group("window_touched");
     each!(window(group, true): Bytepool, ByClass<BytePool>, ByClass<Lifeguard>,
@@ -72,7 +72,7 @@ fn touched(c: &mut Criterion) {
     }
 }
 
-/// One thread takes, another returns. (lifeguard's and sharded-slab's guards stay with their thread.)
+/// One thread acquires, another returns. The guards of lifeguard and sharded-slab cannot leave their thread.
 fn handed_over(c: &mut Criterion) {
     let group = &mut c.benchmark_group("hand_over");
     each!(hand_over(group): Bytepool, BytepoolOwned, BytePool, ObjectPool, Opool, ZeroPool,

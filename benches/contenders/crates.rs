@@ -7,7 +7,7 @@ use bytepool::{Buffer, Config, Pool};
 
 use crate::contenders::Contender;
 
-/// How many idle buffers a size each pool may keep, where it can be told.
+/// How many idle buffers per size each pool may keep, where this can be configured.
 const KEEP: usize = 64;
 
 pub struct Bytepool(Pool);
@@ -35,7 +35,7 @@ impl Contender for Bytepool {
     }
 }
 
-/// Buffers that may outlive the pool.
+/// Buffers that own a share of the pool.
 pub struct BytepoolOwned(Arc<Pool>);
 
 impl Contender for BytepoolOwned {
@@ -55,7 +55,7 @@ impl Contender for BytepoolOwned {
     }
 }
 
-/// Reuses a block only if it has exactly the size asked for, so round sizes are its best case.
+/// Reuses a block only for a request of exactly its size, so round sizes are its best case.
 pub struct BytePool(byte_pool::BytePool);
 
 impl Contender for BytePool {
@@ -75,7 +75,7 @@ impl Contender for BytePool {
     }
 }
 
-/// For one thread: it counts its references without atomics.
+/// For one thread: its reference count is not atomic.
 pub struct Lifeguard(lifeguard::Pool<Recycled>);
 
 pub struct Recycled(Vec<u8>);
@@ -85,7 +85,7 @@ impl lifeguard::Recycleable for Recycled {
         Self(Vec::new())
     }
 
-    /// As in the other pools, old bytes stay.
+    /// Old bytes stay, as in the other pools.
     fn reset(&mut self) {}
 }
 
@@ -159,7 +159,7 @@ impl Contender for Opool {
     }
 }
 
-/// The same crate's pool for one thread.
+/// opool's pool for one thread.
 pub struct OpoolLocal(opool::LocalPool<Zeroed, Vec<u8>>);
 
 impl Contender for OpoolLocal {
@@ -230,7 +230,7 @@ impl Contender for ShardedSlab {
     }
 }
 
-/// Without zeroing what comes back, as the others.
+/// Without zeroing returned buffers, as the other pools.
 pub struct ZeroPool(zeropool::ZeroPool);
 
 impl Contender for ZeroPool {

@@ -6,7 +6,7 @@ mod vec;
 
 pub use vec::*;
 
-/// Something that lends buffers.
+/// A source of buffers.
 pub trait Contender {
     const NAME: &'static str;
     type Buffer<'a>
@@ -20,7 +20,7 @@ pub trait Contender {
     fn fill(buffer: &mut Self::Buffer<'_>, n: usize, byte: u8);
 }
 
-/// Routing by powers of two in front of pools that know only one size.
+/// One pool per power of two, for pools with buffers of only one size.
 pub struct ByClass<P>(Vec<P>);
 
 impl<P: Contender> Contender for ByClass<P> {

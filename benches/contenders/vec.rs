@@ -1,4 +1,4 @@
-//! No pool: fresh memory from whatever allocator the binary has.
+//! No pool: fresh memory from the binary's allocator.
 
 use super::Contender;
 
@@ -21,7 +21,7 @@ impl Contender for VecZeroed {
     }
 }
 
-/// Not even zeroed: it grows when it is filled.
+/// Reserved and not zeroed. It is filled by growing.
 pub struct VecReserved;
 
 impl Contender for VecReserved {

@@ -21,13 +21,13 @@ type Group<'a> = BenchmarkGroup<'a, WallTime>;
 
 pub const SIZES: [usize; 5] = [1 << 10, 4 << 10, 64 << 10, 1 << 20, 16 << 20];
 
-/// What the groups of one size use.
+/// The size of groups that use only one.
 const SIZE: usize = 4 << 10;
 const LIVE: usize = 32;
 /// Sizes in the window are spread evenly over the powers of two in between.
 const SMALLEST: usize = 4 << 10;
 const LARGEST: usize = 1 << 20;
-/// Handed over, and not yet returned.
+/// The most buffers that are handed over and not yet returned.
 const QUEUE: usize = 64;
 
 pub fn round_trip<C: Contender>(group: &mut Group<'_>, n: usize) {
@@ -48,7 +48,7 @@ pub fn touch<C: Contender>(group: &mut Group<'_>, n: usize) {
     });
 }
 
-/// Nothing to reuse: every request is a miss, every return is discarded.
+/// Every request is a miss, every return is discarded.
 pub fn miss(c: &mut Criterion) {
     let mut group = c.benchmark_group("miss");
     let pool = Pool::new(Config {
@@ -63,7 +63,7 @@ pub fn miss(c: &mut Criterion) {
     }
 }
 
-/// A pool goes that holds 16 buffers of one size.
+/// Drops a pool that holds 16 idle buffers.
 pub fn drop_full(c: &mut Criterion) {
     let mut group = c.benchmark_group("drop_full");
     let full = || {
@@ -77,7 +77,7 @@ pub fn drop_full(c: &mut Criterion) {
     });
 }
 
-/// Acquire and drop on one size class by several threads; the time is a thread's for one round trip.
+/// Acquire and drop on one size class by several threads. The time is one thread's time per round trip.
 pub fn threads<C: Contender + Sync>(group: &mut Group<'_>, threads: usize) {
     let pool = C::with_capacity(SIZE);
     group.bench_function(BenchmarkId::new(C::NAME, SIZE), |b| {
@@ -89,14 +89,14 @@ pub fn threads<C: Contender + Sync>(group: &mut Group<'_>, threads: usize) {
     });
 }
 
-/// A window of live buffers of random sizes, of which each step replaces the oldest.
+/// Keeps a window of buffers of random sizes. Each step replaces the oldest.
 pub fn window<C: Contender>(group: &mut Group<'_>, written: bool) {
     let pool = C::with_capacity(LARGEST);
     let mut step = window_step(&pool, 0, written);
     group.bench_function(BenchmarkId::new(C::NAME, 1), |b| b.iter(&mut step));
 }
 
-/// Each of several threads with a window of its own, on one pool; the time is a thread's for one step.
+/// Several threads with one pool, each with its own window. The time is one thread's time per step.
 pub fn window_threads<C: Contender + Sync>(group: &mut Group<'_>, threads: usize) {
     let pool = C::with_capacity(LARGEST);
     group.bench_function(BenchmarkId::new(C::NAME, threads), |b| {
@@ -163,7 +163,7 @@ where
     });
 }
 
-/// Fresh memory in all groups, for a binary with another global allocator.
+/// Plain allocation in all groups, for a binary with another global allocator.
 pub fn fresh(c: &mut Criterion) {
     for n in SIZES {
         let mut group = c.benchmark_group("round_trip");
@@ -184,8 +184,8 @@ pub fn fresh(c: &mut Criterion) {
     hand_over::<VecZeroed>(&mut c.benchmark_group("hand_over"));
 }
 
-/// The mean time that `iterations` steps take a thread, while all the others are at it too: they
-/// begin together, warm up, and go on until the last has been timed.
+/// The mean time that `iterations` steps take one thread while all threads run: they begin together, warm up, and
+/// continue until the last one was timed.
 fn middle<S: FnMut()>(
     threads: usize,
     iterations: u64,
