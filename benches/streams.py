@@ -156,6 +156,13 @@ async def serve(contender: str, load: str, certificate: str) -> list[float]:
         live: deque[object] = deque(maxlen=LIVE)
         read = reader.readview if contender == "readview" else reader.readexactly
         try:
+            if contender == "frames":
+                begin = time.perf_counter()
+                async for message in reader.frames(length_size=8):
+                    live.append(message)
+                    waits.append(time.perf_counter() - begin)
+                    begin = time.perf_counter()
+                raise asyncio.IncompleteReadError(b"", 0)
             while True:
                 (n,) = HEADER.unpack(await reader.readexactly(HEADER.size))
                 begin = time.perf_counter()
@@ -167,7 +174,7 @@ async def serve(contender: str, load: str, certificate: str) -> list[float]:
 
     if contender == "asyncio streams":
         server = await asyncio.start_server(read_messages, *where, ssl=context)
-    elif contender in ("unchanged", "readview"):
+    elif contender in ("unchanged", "readview", "frames"):
         server = await streams.start_server(read_messages, *where, ssl=context)
     else:
         static = memoryview(bytearray(LOADS[load][0][1]))
