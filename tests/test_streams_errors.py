@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import socket
+import ssl
 import struct
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bytepool import Pool, streams
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @pytest.mark.parametrize("how", ["readexactly", "readview", "readline", "drain", "wait_closed"])
@@ -61,3 +67,96 @@ def test_a_connection_that_breaks_leaves_no_message_out(how: str, caught: bool) 
         asyncio.run(main())
     finally:
         gc.enable()
+
+
+def test_drain_after_the_reader_has_broken_leaves_no_message_out() -> None:
+    pool = Pool()
+
+    class Transport(asyncio.Transport):
+        def is_closing(self) -> bool:
+            return True
+
+    async def handler(reader: streams.StreamReader, writer: streams.StreamWriter) -> None:
+        message = pool.view(1000)
+        with pytest.raises(ConnectionResetError, match="gone"):
+            await writer.drain()
+        del reader, writer
+        assert len(message) == 1000
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        reader = streams.StreamReader()
+        protocol: Any = streams.StreamReaderProtocol(reader)
+        reader.set_exception(ConnectionResetError("gone"))
+        await handler(reader, streams.StreamWriter(Transport(), protocol, reader, loop))
+        assert pool.stats().outstanding == 0
+
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(main())
+    finally:
+        gc.enable()
+
+
+class CustomError(OSError):
+    """Its ``__init__`` cannot be run again with what ``args`` has."""
+
+    __slots__ = ("slot",)
+
+    def __init__(self, name: str, *, detail: int) -> None:
+        super().__init__(errno.EIO, f"custom: {name}", "file")
+        self.detail = detail
+        self.slot = "of a slot"
+
+
+def custom() -> CustomError:
+    error = CustomError("text", detail=5)
+    error.__cause__ = KeyError("cause")
+    error.add_note("a note")
+    return error
+
+
+ERRORS: dict[str, Callable[[], Exception]] = {
+    "custom": custom,
+    "reset": lambda: ConnectionResetError(104, "Connection reset by peer"),
+    "ssl": lambda: ssl.SSLError(1, "[SSL] bad"),
+    "incomplete": lambda: asyncio.IncompleteReadError(b"part", 10),
+    "unicode": lambda: UnicodeDecodeError("utf-8", b"\xff", 0, 1, "reason"),
+    "import": lambda: ImportError("text", name="name", path="path"),
+    "plain": lambda: ValueError("a", 2),
+    "empty": lambda: TimeoutError(),
+}
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_error_that_was_set_is_raised_as_asyncio_raises_it(name: str) -> None:
+    async def raised_by(reader: asyncio.StreamReader) -> Exception:
+        reader.set_exception(ERRORS[name]())
+        with pytest.raises(Exception) as raised:  # noqa: PT011
+            await reader.readexactly(1)
+        return raised.value
+
+    async def main() -> None:
+        ours = await raised_by(streams.StreamReader())
+        theirs = await raised_by(asyncio.StreamReader())
+        assert type(ours) is type(theirs)
+        assert (str(ours), ours.args) == (str(theirs), theirs.args)
+        assert vars(ours) == vars(theirs)
+        assert repr(ours.__cause__) == repr(theirs.__cause__)
+        assert ours.__suppress_context__ == theirs.__suppress_context__
+        for attribute in ("errno", "strerror", "filename", "detail", "slot", "partial", "object"):
+            mine, asyncios = (getattr(error, attribute, None) for error in (ours, theirs))
+            assert mine == asyncios
+
+    asyncio.run(main())
+
+
+def test_exception_returns_the_object_that_was_set() -> None:
+    async def main() -> None:
+        reader, error = streams.StreamReader(), ValueError("it")
+        assert reader.exception() is None
+        reader.set_exception(error)
+        assert reader.exception() is error
+
+    asyncio.run(main())

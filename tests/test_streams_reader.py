@@ -8,7 +8,9 @@ import struct
 import tracemalloc
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+from helpers import pattern
 from streams_helpers import run_fixture
 
 from bytepool import Pool, streams
@@ -120,6 +122,25 @@ class TestReader:
             for bad in (b"12", memoryview(bytearray(4))[::2], "12"):
                 with pytest.raises(TypeError):
                     await reader.readinto(bad)  # type: ignore[arg-type]
+
+        self.drive(main, pool)
+
+    @pytest.mark.parametrize("size", [7, 200_000])
+    def test_arrays_of_any_shape_and_dtype_are_filled(self, pool: Pool, size: int) -> None:
+        async def main(reader: streams.StreamReader) -> None:
+            for dtype in ("datetime64[s]", "float64", "complex128", "S3", "?", "i4,f8"):
+                for shape in [(0,), (size,), (2, size), (1, 0, 3), ()]:
+                    array: Any = np.empty(shape, dtype)
+                    task = asyncio.ensure_future(reader.readinto(array))
+                    await asyncio.sleep(0)
+                    content = pattern(array.nbytes)
+                    reader.feed_data(content)
+                    assert await task == array.nbytes
+                    assert array.tobytes() == content
+            bad: Any
+            for bad in (np.empty((4, 4), order="F"), np.empty(4)[::2]):
+                with pytest.raises(TypeError, match="contiguous"):
+                    await reader.readinto(bad)
 
         self.drive(main, pool)
 

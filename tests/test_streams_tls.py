@@ -70,3 +70,39 @@ def test_what_came_over_tls_before_the_peer_closed_is_not_lost(run: Any, waits: 
 
     with listener:
         run(main())
+
+
+@pytest.mark.parametrize("read", ["read", "readview"])
+def test_start_tls_of_the_loop_loses_nothing(run: Any, read: str) -> None:
+    """``loop.start_tls`` by hand, with the protocol that the transport has."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def peer() -> None:
+        plain = listener.accept()[0]
+        plain.sendall(b"go\n")
+        with tls()[0].wrap_socket(plain, server_side=True) as sock:
+            sock.sendall(pattern(60_000))
+
+    async def main() -> None:
+        thread = threading.Thread(target=peer)
+        thread.start()
+        reader, writer = await streams.open_connection(*listener.getsockname(), pool=Pool())
+        assert await reader.readline() == b"go\n"
+        transport: Any = writer.transport
+        loop = asyncio.get_running_loop()
+        upgraded = await loop.start_tls(
+            transport, transport.get_protocol(), tls()[1], server_hostname="localhost"
+        )
+        assert upgraded is not None
+        reader._ahead = 4096  # as after a large read
+        little = asyncio.create_task(reader.readexactly(10))
+        await asyncio.sleep(0)
+        time.sleep(0.2)  # the loop is busy, and the peer closes
+        content = bytes(await little)
+        content += bytes(await (reader.read() if read == "read" else reader.readview(59_990)))
+        assert content == pattern(60_000)
+        upgraded.close()
+        thread.join()
+
+    with listener:
+        run(main())

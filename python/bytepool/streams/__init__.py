@@ -16,7 +16,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from bytepool.streams._frames import write_frame
-from bytepool.streams._protocol import StreamReaderProtocol
+from bytepool.streams._protocol import StreamReaderProtocol, StreamWriter
 from bytepool.streams._reader import LIMIT, StreamReader
 
 if TYPE_CHECKING:
@@ -32,8 +32,6 @@ __all__ = [
     "start_server",
     "write_frame",
 ]
-
-StreamWriter = asyncio.StreamWriter
 
 
 async def open_connection(

@@ -11,7 +11,26 @@ from typing import Any, TypeAlias
 from bytepool.streams._errors import copy_error
 from bytepool.streams._reader import StreamReader
 
-ClientConnected: TypeAlias = Callable[[StreamReader, asyncio.StreamWriter], Awaitable[None] | None]
+ClientConnected: TypeAlias = Callable[[StreamReader, "StreamWriter"], Awaitable[None] | None]
+
+
+class StreamWriter(asyncio.StreamWriter):
+    """``asyncio.StreamWriter`` whose errors keep no message, see ``_errors.py``."""
+
+    async def drain(self) -> None:
+        """Wait until the transport takes more; raise what the connection broke with."""
+        try:
+            await super().drain()
+        except Exception as error:
+            broken = copy_error(error)
+            error.__traceback__ = None  # the reader keeps it
+        else:
+            return
+        try:
+            raise broken
+        finally:
+            del broken
+
 
 # For a transport that goes on receiving when the reader is gone.
 _NOWHERE = bytearray(64 << 10)
@@ -74,7 +93,7 @@ class StreamReaderProtocol(asyncio.BufferedProtocol):
             reader.set_transport(transport)
         self._over_ssl = transport.get_extra_info("sslcontext") is not None
         if self._client_connected_cb is not None:
-            writer = asyncio.StreamWriter(transport, self, reader, self._loop)  # type: ignore[arg-type]
+            writer = StreamWriter(transport, self, reader, self._loop)  # type: ignore[arg-type]
             result = self._client_connected_cb(reader, writer)  # type: ignore[arg-type]
             if asyncio.iscoroutine(result):
                 self._task = self._loop.create_task(result)

@@ -8,8 +8,12 @@ use pyo3::types::PyByteArray;
 
 use super::Reader;
 use super::ahead::{Ahead, Window};
+use crate::python::args::Timeout;
 use crate::python::bytes::ReceiveBuffer;
 use crate::python::error::exception;
+use crate::python::lease::Lease;
+use crate::python::pool::Pool;
+use crate::python::pool::default::default_pool;
 
 #[derive(Default)]
 pub(super) struct State {
@@ -216,27 +220,38 @@ impl Reader {
     }
 
     /// A memoryview of `n` bytes of the reader's pool.
-    pub(super) fn lend<'py>(
-        &self,
-        py: Python<'py>,
-        n: impl IntoPyObject<'py>,
-    ) -> PyResult<Py<PyAny>> {
+    pub(super) fn lend(&self, py: Python<'_>, n: usize) -> PyResult<Py<PyAny>> {
         let pool = self.pool(py)?;
-        pool.call_method1(intern!(py, "view"), (n,))
-            .map(Bound::unbind)
+        let Ok(pool) = pool.cast::<Pool>() else {
+            return pool
+                .call_method1(intern!(py, "view"), (n,))
+                .map(Bound::unbind);
+        };
+        let lease = Pool::lease(pool, n, Timeout::NO_WAIT, false)?;
+        let view = Lease::view(&lease)?;
+        Lease::hand_out(&lease);
+        Ok(view.into_any())
+    }
+
+    /// What the reader's pool says of a size that no buffer has.
+    pub(super) fn refuse(&self, n: &Bound<'_, PyAny>) -> PyErr {
+        let refused = self
+            .pool(n.py())
+            .and_then(|pool| pool.call_method1("view", (n,)));
+        refused.map_or_else(
+            |error| error,
+            |_| exception::<PyOverflowError>("n is not a size"),
+        )
     }
 
     fn pool<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        static DEFAULT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let known = self
-            .state
-            .lock()
-            .pool
-            .as_ref()
-            .map(|pool| pool.bind(py).clone());
+        let known = {
+            let state = self.state.lock();
+            state.pool.as_ref().map(|pool| pool.bind(py).clone())
+        };
         match known {
             Some(pool) => Ok(pool),
-            None => DEFAULT.import(py, "bytepool", "default_pool")?.call0(),
+            None => Ok(default_pool(py)?.into_bound(py).into_any()),
         }
     }
 }

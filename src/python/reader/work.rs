@@ -105,7 +105,6 @@ impl Work {
         n: &Bound<'_, PyAny>,
         max_size: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        let py = n.py();
         if let Some(max_size) = max_size.filter(|max_size| !max_size.is_none())
             && n.gt(max_size)?
         {
@@ -116,10 +115,7 @@ impl Work {
         match n.extract::<usize>() {
             Ok(size) if isize::try_from(size).is_ok() => Ok(Self::new(Op::View(size))),
             // The pool says what is wrong with it.
-            _ => match reader.get().lend(py, n) {
-                Ok(_) => Err(exception::<PyOverflowError>("n is not a size")),
-                Err(error) => Err(error),
-            },
+            _ => Err(reader.get().refuse(n)),
         }
     }
 
