@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
@@ -83,7 +84,8 @@ def _collecting(granted: asyncio.Future[None]) -> Iterator[None]:
         pause = min(2 * pause, 1.0)  # other tasks may wait as well
         timer = granted.get_loop().call_later(pause, tick)
 
-    timer = granted.get_loop().call_later(pause, tick)
+    # In the task's context, the timer would keep the values of the task's context variables.
+    timer = granted.get_loop().call_later(pause, tick, context=contextvars.Context())
     try:
         yield
     finally:

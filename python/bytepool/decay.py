@@ -34,6 +34,7 @@ def in_loop(pool: Pool) -> Iterator[None]:
     ``idle_timeout``.
     """
     import asyncio  # slow to import, and a program that calls this has imported it already
+    import contextvars
 
     loop = asyncio.get_running_loop()
     interval = _interval(pool)
@@ -44,7 +45,8 @@ def in_loop(pool: Pool) -> Iterator[None]:
         timer = loop.call_later(interval, tick)
         pool.decay()
 
-    timer = loop.call_later(interval, tick)
+    # In the caller's context, the timer would keep the values of the caller's context variables.
+    timer = loop.call_later(interval, tick, context=contextvars.Context())
     try:
         yield
     finally:
