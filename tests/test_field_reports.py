@@ -91,13 +91,13 @@ def test_memory_of_a_kept_error_comes_back_when_its_frames_are_cleared() -> None
         handle()
     gc.collect()
     assert pool.stats().outstanding == 0
-    kept = None
+    kept: list[PoolExhaustedError] = []
     try:
         handle()
     except PoolExhaustedError as error:
-        kept = error
+        kept.append(error)
     assert pool.stats().outstanding == 1
-    traceback.clear_frames(kept.__traceback__)
+    traceback.clear_frames(kept[0].__traceback__)
     assert pool.stats().outstanding == 0
 
 

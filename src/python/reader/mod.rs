@@ -70,12 +70,17 @@ impl Reader {
     /// Has the transport go on if it was paused.
     fn resume(&self, py: Python<'_>, even_if_much: bool) -> PyResult<()> {
         let transport = self.state.lock().transport_to_resume(py, even_if_much);
-        match transport {
-            Some(transport) => transport
-                .call_method0(py, intern!(py, "resume_reading"))
-                .map(drop),
-            None => Ok(()),
-        }
+        let Some(transport) = transport else {
+            return Ok(());
+        };
+        // In the task's context, asyncio would keep the values of the task's context variables.
+        let context = py
+            .import(intern!(py, "contextvars"))?
+            .call_method0(intern!(py, "Context"))?;
+        let resume = transport.getattr(py, intern!(py, "resume_reading"))?;
+        context
+            .call_method1(intern!(py, "run"), (resume,))
+            .map(drop)
     }
 
     /// Takes `n` bytes at `from` of memory that is not the target's any more, or was never.
