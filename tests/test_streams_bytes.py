@@ -153,7 +153,8 @@ def test_result_is_the_very_memory_that_was_filled() -> None:
         transport = Transport(reader, lambda view: seen.append(address(view)))
         result = await read_in_turns(reader, lambda: transport.receive(pattern(N)))
         assert seen == [address_of_bytes(result)]
-        assert sys.getrefcount(result) == sys.getrefcount(object())
+        other = object()
+        assert sys.getrefcount(result) == sys.getrefcount(other)
         assert result == pattern(N)
 
     asyncio.run(main())

@@ -106,3 +106,21 @@ def test_start_tls_of_the_loop_loses_nothing(run: Any, read: str) -> None:
 
     with listener:
         run(main())
+
+
+def test_start_tls_gives_the_reader_the_new_transport(run: Any) -> None:
+    """Flow control then pauses the transport that decrypts."""
+    before: list[object] = []
+
+    async def serve(reader: streams.StreamReader, writer: asyncio.StreamWriter) -> None:
+        before.append(writer.transport)
+        await writer.start_tls(tls()[0])
+        assert reader._transport is writer.transport is not before[0]
+
+    async def main() -> None:
+        async with connected(serve, Pool()) as (reader, writer):
+            before.append(writer.transport)
+            await writer.start_tls(tls()[1], server_hostname="localhost")
+            assert reader._transport is writer.transport is not before[-1]
+
+    run(main())

@@ -219,6 +219,9 @@ class StreamReaderProtocol(asyncio.BufferedProtocol):
         """Go on with a transport that decrypts, after ``start_tls``."""
         self._transport = transport
         self._over_ssl = transport.get_extra_info("sslcontext") is not None
+        reader = self._stream_reader
+        if reader is not None:
+            reader._replace_transport(transport)
 
     # CPython 3.13 and later call it the one, and earlier ones the other.
     def _replace_writer(self, writer: asyncio.StreamWriter) -> None:

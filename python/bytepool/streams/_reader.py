@@ -92,6 +92,11 @@ class StreamReader(Reader, asyncio.StreamReader):  # type: ignore[misc]
             and transport.get_extra_info("sslcontext") is None
         )
 
+    def _replace_transport(self, transport: asyncio.BaseTransport) -> None:
+        """Go on with a transport that decrypts, after ``start_tls``."""
+        self._transport = None
+        self.set_transport(transport)
+
     def __aiter__(self) -> StreamReader:
         """Return the reader, which iterates over lines."""
         return self
