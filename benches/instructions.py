@@ -114,7 +114,7 @@ def main() -> None:
         }
         BEST.write_text(json.dumps(best | lower, indent=2) + "\n")
     elif better:
-        sys.exit(f"record the best count: {', '.join(better)}: benches/instructions.py --update")
+        print(f"lower than ever, or new: {', '.join(better)}; record it with --update")
     if worse:
         sys.exit(
             f"more than {TOLERANCE:.0%} above the best count: {', '.join(worse)}. If a count "
