@@ -26,12 +26,12 @@ if [ ! -e "$env/installed" ] || [ pyproject.toml -nt "$env/installed" ]; then
     "$bin/pip" install --quiet --upgrade pip
     "$bin/pip" install --quiet maturin pytest-run-parallel
     if [ "$version" = 3.13 ]; then
-        # cffi never supported it, and trustme needs cffi through cryptography. Of the other packages, old
+        # cffi and gevent never supported it, and trustme needs cffi through cryptography. Of the other packages, old
         # releases have wheels for it.
         "$bin/python" - >"$root/requirements" <<'PY'
 import tomllib
 for requirement in tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["test"]:
-    if requirement not in ("cffi", "trustme"):
+    if requirement not in ("cffi", "gevent", "trustme"):
         print(requirement)
 PY
         "$bin/pip" install --quiet --prefer-binary --requirement "$root/requirements"

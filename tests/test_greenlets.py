@@ -7,7 +7,10 @@ import textwrap
 import pytest
 from helpers import run_python
 
+from bytepool._bytepool import FREE_THREADED
+
 pytest.importorskip("gevent")
+pytestmark = pytest.mark.skipif(FREE_THREADED, reason="gevent needs the GIL")
 
 # What all programs begin with: a pool with a budget for one buffer, which is used up.
 BEGIN = """

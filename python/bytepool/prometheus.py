@@ -35,18 +35,18 @@ if TYPE_CHECKING:
 
     from bytepool import BucketStats, Pool, Stats
 
-    Values = Iterable[tuple[tuple[str, ...], float]]
-    Read = Callable[[Stats], Values]
+    _Values = Iterable[tuple[tuple[str, ...], float]]
+    _Read = Callable[[Stats], _Values]
 
 __all__ = ["publish", "register", "unregister"]
 
 
-def _one(field: str) -> Read:
+def _one(field: str) -> _Read:
     """Read one number of a snapshot. It has no labels but the pool's."""
     return lambda stats: [((), getattr(stats, field))]
 
 
-def _classes(read: Callable[[BucketStats], Values]) -> Read:
+def _classes(read: Callable[[BucketStats], _Values]) -> _Read:
     """Read numbers of each size class. Their first label is its size."""
     return lambda stats: [
         ((str(bucket.size), *labels), value)
@@ -56,7 +56,7 @@ def _classes(read: Callable[[BucketStats], Values]) -> Read:
 
 
 # name, help text, labels besides "pool", function that reads the values
-_COUNTERS: list[tuple[str, str, list[str], Read]] = [
+_COUNTERS: list[tuple[str, str, list[str], _Read]] = [
     (
         "bytepool_transient_requests",
         "Requests served without pooling because they exceed max_size",
@@ -90,7 +90,7 @@ _COUNTERS: list[tuple[str, str, list[str], Read]] = [
         _classes(lambda bucket: [((reason,), getattr(bucket, reason)) for reason in REASONS]),
     ),
 ]
-_GAUGES: list[tuple[str, str, list[str], Read]] = [
+_GAUGES: list[tuple[str, str, list[str], _Read]] = [
     ("bytepool_outstanding_bytes", "Bytes in use", [], _one("outstanding_bytes")),
     (
         "bytepool_outstanding_peak_bytes",
@@ -133,7 +133,7 @@ _GAUGES: list[tuple[str, str, list[str], Read]] = [
 _LIMITS = ("bytepool_limit_bytes", "Configured limits of the pool", ["limit"])
 
 
-def _limits(pool: Pool) -> Values:
+def _limits(pool: Pool) -> _Values:
     yield ("max_idle_bytes",), pool.max_idle_bytes
     if pool.max_bytes is not None:
         yield ("max_bytes",), pool.max_bytes
