@@ -1,12 +1,12 @@
-"""asyncio's streams, with a pool under them.
+"""asyncio's streams, which receive large reads straight into their result.
 
-Import ``open_connection`` and ``start_server`` from here instead of from asyncio, and existing code
-goes on as before. New are ``StreamReader.readinto(buffer)`` and ``StreamReader.readview(n)``: while
-one of them waits, the socket is received straight into its target, without a copy in between. They
-work on asyncio's event loops and on uvloop, plain and with TLS.
+Import ``open_connection`` and ``start_server`` from here instead of from asyncio, or call
+``install()``, and existing code goes on as before, at less cost. New are
+``StreamReader.readview(n)``, which returns pooled memory, ``StreamReader.readinto(buffer)``, which
+fills memory of yours, and ``StreamReader.frames()`` with ``write_frame()`` for length-prefixed
+messages. All work on asyncio's event loops and on uvloop, plain and with TLS.
 
-An idle connection holds no buffer: what arrives while no target waits goes through one scratch
-buffer that all connections of an event loop share.
+An idle connection holds no buffer.
 """
 
 from __future__ import annotations
@@ -40,14 +40,17 @@ async def open_connection(
     *,
     limit: int = LIMIT,
     pool: bytepool.Pool | None = None,
+    stall_timeout: float | None = None,
     **kwds: Any,
 ) -> tuple[StreamReader, StreamWriter]:
-    """``asyncio.open_connection`` with ``pool=``, where the reader's ``readview`` takes its memory.
+    """Do what ``asyncio.open_connection`` does, with two parameters more.
 
-    Without ``pool`` that is a ``bytepool.Pool()`` which all such connections of the process share.
+    pool: where ``readview`` and ``frames`` take memory; None is ``bytepool.default_pool()``.
+    stall_timeout: a read of 64 KiB or more for which the peer sends nothing in so many seconds
+        raises TimeoutError, and the connection is aborted. None lets it wait.
     """
     loop = asyncio.get_running_loop()
-    reader, protocol = _pair(limit, loop, pool)
+    reader, protocol = _pair(limit, loop, pool, stall_timeout)
     transport, _ = await loop.create_connection(lambda: protocol, host, port, **kwds)
     return reader, StreamWriter(transport, protocol, reader, loop)
 
@@ -59,13 +62,17 @@ async def start_server(
     *,
     limit: int = LIMIT,
     pool: bytepool.Pool | None = None,
+    stall_timeout: float | None = None,
     **kwds: Any,
 ) -> asyncio.Server:
-    """``asyncio.start_server`` with ``pool=``, as for ``open_connection``."""
+    """Do what ``asyncio.start_server`` does, with ``pool`` and ``stall_timeout``.
+
+    See ``open_connection`` for what they are.
+    """
     loop = asyncio.get_running_loop()
 
     def factory() -> StreamReaderProtocol:
-        return _pair(limit, loop, pool, client_connected_cb)[1]
+        return _pair(limit, loop, pool, stall_timeout, client_connected_cb)[1]
 
     return await loop.create_server(factory, host, port, **kwds)
 
@@ -78,11 +85,12 @@ if hasattr(socket, "AF_UNIX"):
         *,
         limit: int = LIMIT,
         pool: bytepool.Pool | None = None,
+        stall_timeout: float | None = None,
         **kwds: Any,
     ) -> tuple[StreamReader, StreamWriter]:
-        """``open_connection`` for unix sockets."""
+        """Do what ``open_connection`` does, for unix sockets."""
         loop = asyncio.get_running_loop()
-        reader, protocol = _pair(limit, loop, pool)
+        reader, protocol = _pair(limit, loop, pool, stall_timeout)
         transport, _ = await loop.create_unix_connection(lambda: protocol, path, **kwds)
         return reader, StreamWriter(transport, protocol, reader, loop)
 
@@ -92,13 +100,14 @@ if hasattr(socket, "AF_UNIX"):
         *,
         limit: int = LIMIT,
         pool: bytepool.Pool | None = None,
+        stall_timeout: float | None = None,
         **kwds: Any,
     ) -> asyncio.Server:
-        """``start_server`` for unix sockets."""
+        """Do what ``start_server`` does, for unix sockets."""
         loop = asyncio.get_running_loop()
 
         def factory() -> StreamReaderProtocol:
-            return _pair(limit, loop, pool, client_connected_cb)[1]
+            return _pair(limit, loop, pool, stall_timeout, client_connected_cb)[1]
 
         return await loop.create_unix_server(factory, path, **kwds)
 
@@ -107,9 +116,10 @@ def _pair(
     limit: int,
     loop: asyncio.AbstractEventLoop,
     pool: bytepool.Pool | None,
+    stall_timeout: float | None = None,
     client_connected_cb: ClientConnected | None = None,
 ) -> tuple[StreamReader, StreamReaderProtocol]:
-    reader = StreamReader(limit, loop, pool=pool)
+    reader = StreamReader(limit, loop, pool=pool, stall_timeout=stall_timeout)
     return reader, StreamReaderProtocol(reader, client_connected_cb, loop)
 
 

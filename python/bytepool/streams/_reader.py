@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import traceback
+import warnings
 
 import bytepool
 from bytepool._budget import view_async
@@ -22,7 +23,12 @@ class StreamReader(Reader, asyncio.StreamReader):  # type: ignore[misc]
     """``asyncio.StreamReader`` that receives large reads straight into their result.
 
     It is one for ``isinstance``, and uses nothing of asyncio's class. New are ``readinto(buffer)``,
-    which fills memory of yours, and ``readview(n)``, which returns pooled memory.
+    which fills memory of yours, ``readview(n)``, which returns pooled memory, and ``frames()``,
+    which iterates over length-prefixed messages.
+
+    pool: where pooled memory comes from; None is ``bytepool.default_pool()``.
+    stall_timeout: a read in place (64 KiB and more) for which nothing comes in so many seconds
+        raises TimeoutError, and the connection is aborted; None lets it wait.
     """
 
     def __init__(
@@ -39,10 +45,15 @@ class StreamReader(Reader, asyncio.StreamReader):  # type: ignore[misc]
         # The future of a read that waits for memory, and for how much.
         self._memory_waiter: asyncio.Future[None] | None = None
         self._memory_wanted = 0
+        if stall_timeout is not None and not stall_timeout > 0:
+            raise ValueError(f"stall_timeout must be above 0 seconds, or None, not {stall_timeout}")
         self._stall_timeout = stall_timeout
+        self._stall_timer: asyncio.TimerHandle | None = None
+        # Of a watched read: its future, how many bytes have come, and when they were counted.
+        self._watched: tuple[asyncio.Future[None], int, float] | None = None
         if loop is None:
             loop = asyncio.get_event_loop()
-        self._begin(limit, loop, pool)
+        self._begin(limit, loop, pool, stall_timeout is not None)
         if loop.get_debug():
             self._source_traceback = traceback.extract_stack(sys._getframe(1))
 
@@ -108,13 +119,57 @@ class StreamReader(Reader, asyncio.StreamReader):  # type: ignore[misc]
             raise StopAsyncIteration
         return line
 
+    def _watch(self, waiter: asyncio.Future[None]) -> None:
+        """See to it that a read in place makes progress: it holds memory that others may need."""
+        assert self._stall_timeout is not None
+        filled = self._progress[0] if self._progress else 0
+        self._watched = (waiter, filled, self._loop.time())
+        # One timer for all reads of a connection: it looks again if a later one is being watched.
+        if self._stall_timer is None:
+            self._stall_timer = self._loop.call_later(self._stall_timeout, self._check_progress)
+
+    def _check_progress(self) -> None:
+        self._stall_timer, watched = None, self._watched
+        assert self._stall_timeout is not None
+        if watched is None or self._waiter is not watched[0] or self._progress is None:
+            self._watched = None
+            return
+        (waiter, before, since), (filled, size) = watched, self._progress
+        now = self._loop.time()
+        if filled != before:
+            since = now
+        left = since + self._stall_timeout - now
+        if left > 0:
+            self._watched = (waiter, filled, since)
+            self._stall_timer = self._loop.call_later(left, self._check_progress)
+            return
+        self._watched = None
+        self.set_exception(
+            TimeoutError(
+                f"the peer sent nothing for {self._stall_timeout} seconds,"
+                f" after {filled} of {size} bytes"
+            )
+        )
+        abort = getattr(self._transport, "abort", None)
+        if abort is not None:
+            abort()
+
     async def _wait_for_memory(self, n: int) -> memoryview:
         """Return ``n`` pooled bytes, when the pool's budget has them."""
+        pool = self._pool or bytepool.default_pool()
+        if self._last_view is not None and pool.stats().outstanding == 1:
+            warnings.warn(
+                f"a read of {n} bytes waits for the budget of its pool, which the message that this"
+                " reader returned last uses up. If the task that waits holds that message, it waits"
+                " for ever: del the message before the next read.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
         self._memory_wanted, waiter = n, self._loop.create_future()
         self._memory_waiter = waiter
         try:
             self._refuse_memory()
-            return await view_async(self._pool or bytepool.default_pool(), n, waiter)
+            return await view_async(pool, n, waiter)
         except _StreamOverError:
             pass
         finally:

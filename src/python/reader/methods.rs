@@ -3,7 +3,7 @@
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
+use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyWeakrefMethods};
 
 use super::Reader;
 use super::frames::{Format, Frames};
@@ -20,8 +20,15 @@ impl Reader {
     }
 
     /// Says what it works with.
-    fn _begin(&self, limit: usize, event_loop: Py<PyAny>, pool: Option<Py<PyAny>>) {
+    fn _begin(
+        &self,
+        limit: usize,
+        event_loop: Py<PyAny>,
+        pool: Option<Py<PyAny>>,
+        is_watched: bool,
+    ) {
         let mut state = self.state.lock();
+        state.is_watched = is_watched;
         state.limit = limit;
         state.event_loop = Some(event_loop);
         state.pool = pool;
@@ -192,11 +199,6 @@ impl Reader {
         waiter.map_or(Ok(()), |waiter| super::wake(waiter.bind(py)))
     }
 
-    fn _maybe_resume_transport(&self, py: Python<'_>) -> PyResult<()> {
-        self.absorb(py)?;
-        self.resume(py, false)
-    }
-
     /// Removes and returns what is unread.
     fn _take_unread<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         self.absorb(py)?;
@@ -216,6 +218,23 @@ impl Reader {
         state.ahead.has_memory() || state.target.is_some()
     }
 
+    /// How many bytes of a read in place have come, and how many are wanted; None if there is no such read.
+    #[getter]
+    fn _progress(&self) -> Option<(usize, usize)> {
+        let state = self.state.lock();
+        let target = state.target.as_ref()?.get();
+        Some((target.filled(), target.len()))
+    }
+
+    /// The view that was returned last, if the pool has a budget and the view still exists.
+    #[getter]
+    fn _last_view<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        let state = self.state.lock();
+        let reference = state.last_view.as_ref().map(|last| last.bind(py).clone());
+        drop(state);
+        reference?.upgrade()
+    }
+
     #[getter]
     fn _buffer<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyByteArray>> {
         self.exposed(py)
@@ -224,11 +243,6 @@ impl Reader {
     #[getter]
     fn _limit(&self) -> usize {
         self.limit()
-    }
-
-    #[setter(_limit)]
-    fn set_limit(&self, limit: usize) {
-        self.state.lock().limit = limit;
     }
 
     #[getter]
@@ -246,33 +260,18 @@ impl Reader {
         self.state.lock().paused
     }
 
-    #[getter]
-    fn _greedy(&self) -> bool {
-        self.state.lock().greedy
-    }
-
     #[setter(_greedy)]
     fn set_greedy(&self, greedy: bool) {
         self.state.lock().greedy = greedy;
     }
 
     /// How far it reads ahead, in bytes.
-    #[getter]
-    fn _ahead(&self) -> usize {
-        self.state.lock().window.size
-    }
-
     #[setter(_ahead)]
     fn set_ahead(&self, size: usize) {
         self.state.lock().window.size = size.max(1);
     }
 
-    /// From how many missing bytes on a read is received in place.
-    #[getter]
-    fn _in_place(&self) -> usize {
-        self.in_place()
-    }
-
+    /// From how many missing bytes on it receives in place.
     #[setter(_in_place)]
     fn set_in_place(&self, size: usize) {
         self.state.lock().window.in_place = size.max(1);

@@ -116,7 +116,9 @@ fn run(
                 match coroutine.call_method1(py, intern!(py, "send"), (py.None(),)) {
                     Ok(yielded) => return Ok(Outcome::Yield(Wait::Coroutine(coroutine), yielded)),
                     Err(error) if error.is_instance_of::<PyStopIteration>(py) => {
-                        work.result = Some(error.value(py).getattr(intern!(py, "value"))?.unbind());
+                        let view = error.value(py).getattr(intern!(py, "value"))?;
+                        reader.get().note_view(&view)?;
+                        work.result = Some(view.unbind());
                     }
                     Err(error) => return Err(error),
                 }
@@ -145,6 +147,9 @@ fn wait_for(
     let future = event_loop.call_method0(intern!(py, "create_future"))?;
     work.future = Some(future.clone().unbind());
     this.set_waiter(future.clone().unbind(), want);
+    if want == Want::Target && this.is_watched() {
+        reader.call_method1(intern!(py, "_watch"), (&future,))?;
+    }
     Ok(future.try_iter()?.unbind())
 }
 

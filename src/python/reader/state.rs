@@ -4,7 +4,7 @@ use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyRuntimeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyByteArray;
+use pyo3::types::{PyByteArray, PyWeakrefReference};
 
 use super::Reader;
 use super::ahead::{Ahead, Window};
@@ -38,6 +38,10 @@ pub(super) struct State {
     pub(super) greedy: bool,
     /// A read has just been filled, and the header of the next message may be received with it.
     pub(super) may_follow: bool,
+    /// Somebody is to be told when a read in place waits, to see to it that it makes progress.
+    pub(super) is_watched: bool,
+    /// The view that was returned last, if the pool has a budget.
+    pub(super) last_view: Option<Py<PyWeakrefReference>>,
     /// The ``_buffer`` that somebody asked for: it shows the unread bytes, and may be changed.
     pub(super) exposed: Option<Py<PyByteArray>>,
 }
@@ -210,6 +214,10 @@ impl Reader {
         drop(before);
     }
 
+    pub(super) fn is_watched(&self) -> bool {
+        self.state.lock().is_watched
+    }
+
     pub(super) fn in_place(&self) -> usize {
         self.state.lock().window.in_place
     }
@@ -230,7 +238,18 @@ impl Reader {
         let lease = Pool::lease(pool, n, Timeout::NO_WAIT, false)?;
         let view = Lease::view(&lease)?;
         Lease::hand_out(&lease);
+        if pool.get().core().config().max_bytes.is_some() {
+            self.note_view(view.bind(py))?;
+        }
         Ok(view.into_any())
+    }
+
+    /// Remembers the view, without keeping it.
+    pub(super) fn note_view(&self, view: &Bound<'_, PyAny>) -> PyResult<()> {
+        let reference = PyWeakrefReference::new(view)?.unbind();
+        let before = self.state.lock().last_view.replace(reference);
+        drop(before);
+        Ok(())
     }
 
     /// What the reader's pool says of a size that no buffer has.
