@@ -6,6 +6,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::IntoPyDict;
 
 use super::Pool;
+use crate::python::once;
 
 /// Return the process's own pool, which is used wherever ``pool=`` is not given.
 ///
@@ -15,13 +16,10 @@ use super::Pool;
 #[pyfunction]
 pub(crate) fn default_pool(py: Python<'_>) -> PyResult<Py<Pool>> {
     static POOL: PyOnceLock<Py<Pool>> = PyOnceLock::new();
-    if let Some(pool) = POOL.get(py) {
-        return Ok(pool.clone_ref(py));
-    }
-    // Not inside `get_or_init`: a finalizer may run meanwhile and call this function. The first pool stays.
-    let options = [(intern!(py, "name"), "default")].into_py_dict(py)?;
-    let pool = py.get_type::<Pool>().call((), Some(&options))?;
-    let pool = pool.cast_into::<Pool>()?.unbind();
-    let kept = POOL.get_or_init(py, || pool.clone_ref(py));
-    Ok(kept.clone_ref(py))
+    let pool = once::get_or_try_init(&POOL, py, || {
+        let options = [(intern!(py, "name"), "default")].into_py_dict(py)?;
+        let pool = py.get_type::<Pool>().call((), Some(&options))?;
+        Ok(pool.cast_into::<Pool>()?.unbind())
+    })?;
+    Ok(pool.clone_ref(py))
 }
