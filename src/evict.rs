@@ -107,8 +107,8 @@ impl Pool {
 
     /// Frees evicted buffers, with no lock held, and returns how many bytes they had.
     fn free(&self, bucket: &Bucket<Storage>, evicted: Evicted<Storage>) -> usize {
-        let Evicted { items, count } = evicted;
-        drop(items);
+        let Evicted { mut items, count } = evicted;
+        (self.free)(&mut items);
         self.budget.grant_waiters();
         count.saturating_mul(bucket.size())
     }

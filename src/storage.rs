@@ -64,6 +64,14 @@ impl Drop for Counted {
     }
 }
 
+/// Frees memory that left a pool. No lock is held when it is called.
+pub(crate) type Free = fn(&mut [Option<Storage>]);
+
+/// What a pool frees memory with, unless it is given something else.
+pub(crate) fn free(storages: &mut [Option<Storage>]) {
+    storages.fill_with(|| None);
+}
+
 impl Storage {
     /// Zeroed memory for a pooled buffer of `size` bytes, of which `used` are requested now.
     pub(crate) fn new(size: usize, used: usize) -> Result<Self, Error> {

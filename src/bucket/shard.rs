@@ -8,12 +8,16 @@ use crate::stats::ReturnedBy;
 /// How many shards a bucket has. More threads than this share shards. (loom has to try all orders.)
 pub(crate) const SHARDS: usize = if cfg!(loom) { 2 } else { 4 };
 
-/// The most items that move at a time, from one shard to another or out of the bucket.
+/// The most items that move from one shard to another at a time.
 const BATCH: usize = 8;
+
+/// The most items that are evicted at a time. The more, the less often a thread that frees much memory detaches
+/// from Python's interpreter.
+const EVICTED: usize = if cfg!(loom) { 8 } else { 32 };
 
 /// Evicted items, on the stack: they are freed after the locks are released, and when items are freed for
 /// want of memory there is none for a list.
-pub(crate) type Batch<T> = [Option<T>; BATCH];
+pub(crate) type Batch<T> = [Option<T>; EVICTED];
 
 /// Which idle items may be evicted. Always the oldest of them first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

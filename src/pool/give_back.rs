@@ -55,8 +55,8 @@ impl Pool {
             Err((storage, Refusal::Full)) => Some(storage),
             Err((storage, Refusal::NoQuota)) => self.keep_or_hand_on(bucket, storage, by),
         };
-        if let Some(storage) = refused {
-            drop(storage);
+        if refused.is_some() {
+            (self.free)(&mut [refused]);
             self.budget.release(bucket.size());
         }
     }
@@ -102,7 +102,7 @@ impl Pool {
     #[inline(never)]
     fn free_transient(&self, storage: Storage, by: ReturnedBy) {
         let size = storage.len();
-        drop(storage);
+        (self.free)(&mut [Some(storage)]);
         self.transient.outstanding.sub(1);
         self.transient.outstanding_bytes.sub(size as u64);
         if by == ReturnedBy::Drop {

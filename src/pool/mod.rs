@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::interval::Interval;
 use crate::size_class::SizeClasses;
 use crate::stats::{Counter, Gauge, Stats, Transient};
-use crate::storage::Storage;
+use crate::storage::{Free, Storage, free};
 
 /// A pool of byte buffers in size classes.
 ///
@@ -32,6 +32,8 @@ pub struct Pool {
     prepares: bool,
     /// From the configuration: whether returned memory has to be wiped.
     wipes: bool,
+    /// Called whenever memory is freed, except when the pool itself is dropped.
+    pub(crate) free: Free,
 }
 
 impl Pool {
@@ -84,6 +86,7 @@ impl Pool {
             deferred_bytes: Gauge::default(),
             prepares: config.prepares(),
             wipes: config.wipes(),
+            free,
         }
     }
 

@@ -14,10 +14,17 @@ pub(super) use crate::budget::requests::WaiterGuard;
 use crate::buffer::{Buffer, Lent};
 use crate::error::Error;
 use crate::pool::Pool;
-use crate::sync::Arc;
+use crate::storage::{self, Storage};
+use crate::sync::{Arc, AtomicUsize, Ordering};
 
 /// Preparing fewer bytes takes less time than detaching from the interpreter and attaching again.
 const LARGE: usize = 64 << 10;
+
+/// Freeing fewer bytes takes less time than detaching from the interpreter and attaching again.
+const LARGE_FREE: usize = 1 << 20;
+
+/// A thread that frees many small buffers detaches once per this many.
+const FREED_ATTACHED: usize = 1024;
 
 /// What a ``Pool`` shares with the buffers that it lent: its buckets, its counters and its tracking.
 ///
@@ -34,8 +41,8 @@ pub(super) struct SharedPool {
 }
 
 impl SharedPool {
-    // Stays attached to the interpreter, although it may take a while. Under a GIL no other thread can fork
-    // meanwhile, so the child process never gets a lock that this thread holds.
+    // Stays attached to the interpreter, except while it frees memory, see `free`. Under a GIL no other thread can
+    // fork while this one is attached, so the child process never gets a lock that this thread holds.
     pub(super) fn decay(&self) -> usize {
         self.core.decay()
     }
@@ -100,10 +107,11 @@ impl PoolRef {
     pub(super) fn new(
         py: Python<'_>,
         kind: Kind,
-        core: Pool,
+        mut core: Pool,
         name: Option<String>,
         tracker: Tracker,
     ) -> PyResult<Self> {
+        core.free = free;
         let alive = Arc::new(());
         let shared = SharedPool {
             core,
@@ -166,6 +174,24 @@ fn prepared(py: Python<'_>, lent: Lent<PoolRef>) -> Result<Buffer<PoolRef>, Erro
 fn prepare(py: Python<'_>, mut buffer: Buffer<PoolRef>) -> Result<Buffer<PoolRef>, Error> {
     detach_if_large(py, buffer.len(), || buffer.prepare())?;
     Ok(buffer)
+}
+
+/// Frees memory that left a pool. Other threads run meanwhile if that takes long: the system needs about 70 ms per
+/// GiB. No lock is held, so a fork is safe. (The child does not have the memory that is being freed, because it
+/// does not have this thread.)
+fn free(storages: &mut [Option<Storage>]) {
+    static SMALL: AtomicUsize = AtomicUsize::new(0);
+    let count = storages.iter().flatten().count();
+    let lengths = storages.iter().flatten().map(Storage::len);
+    let detach = lengths.fold(0, usize::saturating_add) >= LARGE_FREE || {
+        let before = SMALL.fetch_add(count, Ordering::Relaxed);
+        before % FREED_ATTACHED >= FREED_ATTACHED.saturating_sub(count)
+    };
+    if detach {
+        // Not in an interpreter that has ended.
+        Python::try_attach(|py| py.detach(|| storage::free(storages)));
+    }
+    storage::free(storages);
 }
 
 /// Does work that reads or writes so many bytes. Other threads run meanwhile if that takes long.
