@@ -249,3 +249,23 @@ def test_buffer_that_was_only_looked_at_costs_nothing_later() -> None:
 
     chunk = bytes(512 << 10)
     assert asyncio.run(main()) < len(chunk) // 2
+
+
+def test_end_of_stream_gives_pooled_memory_back_that_a_transport_was_to_fill() -> None:
+    async def main() -> None:
+        for broken in (False, True):
+            pool = Pool()
+            reader = streams.StreamReader(pool=pool)
+            task = asyncio.ensure_future(reader.readview(100_000))
+            await asyncio.sleep(0)
+            assert len(reader._get_buffer()) == 100_000  # and then nothing is received
+            if broken:
+                reader.set_exception(ConnectionResetError())
+            else:
+                reader.feed_eof()
+            await asyncio.wait([task])
+            assert task.exception() is not None
+            del task
+            assert pool.stats().outstanding == 0
+
+    asyncio.run(main())

@@ -1,7 +1,8 @@
 """The demo: several processes send real files to a server, which checks every byte.
 
-The server runs twice: with asyncio's streams, and with ``bytepool.streams``. Run the demo with
-``make demo``. It ends by itself. The exit status is 1 if a single byte is wrong.
+The server runs three times: with asyncio's streams, as the same code with the import changed, and
+with ``reader.frames()`` and pooled memory. Run the demo with ``make demo``. It ends by itself. The
+exit status is 1 if a single byte is wrong.
 """
 
 from __future__ import annotations
@@ -10,21 +11,21 @@ import argparse
 import multiprocessing
 import sys
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from clients import default_roots, find_files, read_source, send_files
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from server import Report, serve
+from server import Kind, Report, serve
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from server import Source
 
 MB = 1_000_000
-PLAIN, POOLED = "asyncio streams", "bytepool.streams"
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Display:
@@ -75,13 +76,13 @@ def speed(report: Report) -> float:
 
 
 def receive(
-    name: str, sources: Sequence[Source], display: Display, seconds: float, connections: int
+    name: Kind, sources: Sequence[Source], display: Display, seconds: float, connections: int
 ) -> Report:
     """Run one server process and its client processes; return the server's last report."""
     display.stage(name)
     processes = multiprocessing.get_context("spawn")
     pipe, server_end = processes.Pipe()
-    arguments = (server_end, sources, connections, name == POOLED)
+    arguments = (server_end, sources, connections, name)
     server = processes.Process(target=serve, args=arguments, daemon=True)
     server.start()
     server_end.close()
@@ -140,14 +141,14 @@ def figures(report: Report) -> dict[str, str]:
     }
 
 
-def side_by_side(reports: dict[str, Report]) -> Table:
+def side_by_side(reports: Mapping[Kind, Report]) -> Table:
     table = Table()
     table.add_column("")
     for name in reports:
         table.add_column(name, justify="right")
     columns = [figures(report) for report in reports.values()]
-    for name in columns[0]:
-        table.add_row(name, *(column[name] for column in columns))
+    for figure in columns[0]:
+        table.add_row(figure, *(column[figure] for column in columns))
     return table
 
 
@@ -177,12 +178,12 @@ def main() -> int:
             return 2
         reports = {
             name: receive(name, sources, display, options.seconds, options.connections)
-            for name in (PLAIN, POOLED)
+            for name in KINDS
         }
     console.print()
     console.print(side_by_side(reports))
-    console.print(f"\n{reports[POOLED].pool}", highlight=False)
-    console.print(str(reports[POOLED].stats), highlight=False, markup=False)
+    console.print(f"\n{reports['frames'].pool}", highlight=False)
+    console.print(str(reports["frames"].stats), highlight=False, markup=False)
 
     failures = [line for name, report in reports.items() for line in problems(name, report)]
     for failure in failures:

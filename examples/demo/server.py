@@ -14,7 +14,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import bytepool
 from bytepool import streams
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from multiprocessing.connection import Connection
 
+# asyncio's streams, the same code with the import changed, and messages in pooled memory.
+Kind = Literal["asyncio streams", "import changed", "frames"]
 HEADER = struct.Struct("!IQ")  # number of the source file, size of the payload
 
 
@@ -65,8 +67,9 @@ def check(source: Source, message: memoryview | bytes) -> int:
 class Server:
     """The state that all connections share."""
 
-    def __init__(self, sources: Sequence[Source], pool: bytepool.Pool | None) -> None:
+    def __init__(self, sources: Sequence[Source], kind: Kind, pool: bytepool.Pool) -> None:
         self.sources = sources
+        self.kind = kind
         self.pool = pool
         self.report = Report()
         self.closed = 0
@@ -75,8 +78,11 @@ class Server:
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Receive from one client until it closes the connection."""
         try:
-            while await self.receive(reader):
-                pass
+            if isinstance(reader, streams.StreamReader) and self.kind == "frames":
+                await self.receive_frames(reader)
+            else:
+                while await self.receive(reader):
+                    pass
         except (asyncio.IncompleteReadError, OSError) as error:
             self.report.faults.append(f"a connection broke: {error}")
         finally:
@@ -94,31 +100,47 @@ class Server:
             if error.partial:
                 raise
             return False
-        report = self.report
-        if index >= len(self.sources) or size != self.sources[index].size:
-            report.faults.append(f"a wrong header: file {index}, {size} bytes")
+        if not self.is_known(index, size):
             return False
+        await self.accept(index, await reader.readexactly(size))
+        return True
+
+    async def receive_frames(self, reader: streams.StreamReader) -> None:
+        """Receive and check messages in pooled memory until the client closes the connection."""
+        frames = reader.frames(length_size=8, offset=4, strip=0, max_size=1 << 30)
+        async for frame in frames:
+            index, size = HEADER.unpack_from(frame)
+            if not self.is_known(index, size):
+                return
+            await self.accept(index, frame[HEADER.size :])
+            del frame  # or the loop would hold it while it waits for the next one
+
+    def is_known(self, index: int, size: int) -> bool:
+        """Return whether a header is one that a client of the demo sends."""
+        if index < len(self.sources) and size == self.sources[index].size:
+            return True
+        self.report.faults.append(f"a wrong header: file {index}, {size} bytes")
+        return False
+
+    async def accept(self, index: int, message: memoryview | bytes) -> None:
+        """Check one message in a worker thread."""
+        report = self.report
         source = self.sources[index]
         self.first = self.first or time.monotonic()
-        # Both servers differ only here and in the call of start_server.
-        message: memoryview | bytes
-        if isinstance(reader, streams.StreamReader):
-            message = await reader.readview(size)
-        else:
-            message = await reader.readexactly(size)
         loop = asyncio.get_running_loop()
         wrong = await loop.run_in_executor(self.workers, check, source, message)
         report.seconds = time.monotonic() - self.first
         report.messages += 1
-        report.payload += size
+        report.payload += len(message)
         report.wrong_messages += wrong > 0
         report.wrong_bytes += wrong
-        return True
 
     async def run(self, pipe: Connection, connections: int) -> None:
         """Serve ``connections`` connections, and send reports until all of them are closed."""
-        if self.pool:
-            listener = await streams.start_server(self.handle, "127.0.0.1", 0, pool=self.pool)
+        if self.kind != "asyncio streams":
+            listener = await streams.start_server(
+                self.handle, "127.0.0.1", 0, pool=self.pool, stall_timeout=30
+            )
         else:
             listener = await asyncio.start_server(self.handle, "127.0.0.1", 0)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -134,14 +156,14 @@ class Server:
         report.loop_cpu = time.thread_time() - loop_cpu
         report.page_faults = usage.ru_minflt - before
         report.peak_rss = usage.ru_maxrss * 1024
-        if self.pool:
+        if self.kind == "frames":
             report.pool, report.stats = repr(self.pool), self.pool.stats()
         report.done = True
         pipe.send(report)
 
 
-def serve(pipe: Connection, sources: Sequence[Source], connections: int, pooled: bool) -> None:
+def serve(pipe: Connection, sources: Sequence[Source], connections: int, kind: Kind) -> None:
     """Run the server process. It sends its address, and then reports until one is ``done``."""
     # Large enough for most libraries. Larger files are served without pooling.
-    pool = bytepool.Pool(max_size=64 << 20, max_buffers=8) if pooled else None
-    asyncio.run(Server(sources, pool).run(pipe, connections))
+    pool = bytepool.Pool(max_size=64 << 20, max_buffers=8)
+    asyncio.run(Server(sources, kind, pool).run(pipe, connections))

@@ -282,6 +282,7 @@ impl Reader {
     /// Note that nothing more will come.
     pub(super) fn feed_end(&self, py: Python<'_>) -> PyResult<()> {
         self.state.lock().eof = true;
+        self.forget_lent();
         self.wake(py)
     }
 

@@ -209,7 +209,14 @@ impl Reader {
         drop(forgotten);
     }
 
+    /// Nothing more is received: what the transport was told to fill is not kept.
+    pub(super) fn forget_lent(&self) {
+        let lent = self.state.lock().lent.take();
+        drop(lent);
+    }
+
     pub(super) fn set_error(&self, error: Option<Py<PyAny>>) {
+        self.forget_lent();
         let before = std::mem::replace(&mut self.state.lock().error, error);
         drop(before);
     }
