@@ -1,4 +1,4 @@
-//! The bytes that have come and that nobody has read yet, and how far to read ahead.
+//! The unread bytes of a connection, and how far to read ahead.
 
 use std::sync::LazyLock;
 
@@ -11,20 +11,20 @@ use crate::pool::Pool;
 use crate::python::bytes::ReceiveBuffer;
 use crate::sync::Arc;
 
-/// What is read ahead for large messages: their headers. What comes beyond is received in place.
+/// How much is read ahead of large messages: their headers. The rest is received in place.
 const LEAST: usize = 4 << 10;
-/// What is read ahead otherwise. As much may be unread before asyncio's streams hold the peer back.
+/// How much is read ahead otherwise: the amount of unread bytes at which asyncio's streams pause the peer.
 const MOST: usize = 128 << 10;
 /// Messages from this size on are large.
 const LARGE: usize = 192 << 10;
-/// From so many missing bytes on, a read is received straight into its result. Below, another `recv` and
-/// another wake-up of the task cost more than a copy.
+/// A read that misses at least this many bytes is received straight into its result. For fewer bytes, another
+/// `recv` and another wake-up of the task cost more than a copy.
 const IN_PLACE: usize = 64 << 10;
-/// So few bytes are moved sooner than memory is left unused in front of them.
+/// Up to this many unread bytes are moved to the front of their memory, to use the space before them.
 const FEW: usize = 4 << 10;
 
-/// Where read-ahead memory comes from: memory that stays, so that no page of it is faulted in twice, and as
-/// much as the connections need that have unread bytes now.
+/// The pool of read-ahead memory. Its pages stay, so they are faulted in once. It holds as much as the connections
+/// with unread bytes need.
 static MEMORY: LazyLock<Arc<Pool>> = LazyLock::new(|| {
     let config = Config {
         min_size: LEAST,
@@ -45,7 +45,7 @@ pub(super) fn memory(py: Python<'_>, n: usize) -> PyResult<Bound<'_, ReceiveBuff
     }
 }
 
-/// The unread bytes: those from `start` to `end`.
+/// The unread bytes, from `start` to `end`.
 #[derive(Default)]
 pub(super) struct Ahead {
     buffer: Option<Py<ReceiveBuffer>>,
@@ -62,19 +62,19 @@ impl Ahead {
         self.buffer.is_some()
     }
 
-    /// Whether the next bytes belong there.
+    /// Whether the next bytes are to be appended here.
     pub(super) fn ends_at(&self, memory: &Py<ReceiveBuffer>, at: usize) -> bool {
         let buffer = self.buffer.as_ref();
         self.end == at && buffer.is_some_and(|buffer| buffer.is(memory))
     }
 
-    /// Notes `n` bytes more.
+    /// Appends `n` bytes that are in the memory already.
     pub(super) fn add(&mut self, n: usize) {
         let len = self.buffer.as_ref().map_or(0, |buffer| buffer.get().len());
         self.end = self.end.saturating_add(n).min(len);
     }
 
-    /// Notes that `n` bytes were read, and returns the memory if it was the last of them.
+    /// Removes `n` bytes from the front, and returns the memory if no byte is left.
     fn consume(&mut self, n: usize) -> Option<Py<ReceiveBuffer>> {
         self.start = self.start.saturating_add(n).min(self.end);
         if self.start < self.end {
@@ -94,12 +94,12 @@ impl Ahead {
     }
 }
 
-/// How far to read ahead. It follows the traffic.
+/// How far to read ahead. This follows the traffic.
 pub(super) struct Window {
     pub(super) size: usize,
-    /// The last read ahead has filled it.
+    /// Whether the last read-ahead filled its window.
     pub(super) is_full: bool,
-    /// From so many missing bytes on, a read is received in place.
+    /// A read that misses at least this many bytes is received in place.
     pub(super) in_place: usize,
 }
 
@@ -114,7 +114,7 @@ impl Default for Window {
 }
 
 impl Window {
-    /// A message of `n` bytes is read.
+    /// Adapts to a message of `n` bytes.
     pub(super) fn follow(&mut self, n: usize) {
         if n >= LARGE {
             self.size = LEAST;
@@ -124,7 +124,7 @@ impl Window {
         }
     }
 
-    /// Somebody waits for a few bytes: if the window was too small for those before, it grows.
+    /// Adapts to a wait for a few bytes: the window grows if it was too small for the previous ones.
     pub(super) fn wait(&mut self) {
         if std::mem::take(&mut self.is_full) {
             self.size = self.size.saturating_mul(4).min(MOST);
@@ -133,7 +133,7 @@ impl Window {
 }
 
 impl Reader {
-    /// The memory that the next bytes go to, and where: there is room for `n`.
+    /// The memory for the next `n` bytes, and their offset in it.
     pub(super) fn room<'py>(
         &self,
         py: Python<'py>,
@@ -154,7 +154,7 @@ impl Reader {
                 (state.ahead.start, state.ahead.end) = (0, unread);
                 return Ok((buffer, unread));
             }
-            // At least twice as much, so that many small pieces are not copied again and again.
+            // At least doubled, so that many small pieces are not copied again and again.
             let larger = memory(py, needed.max(len.saturating_mul(2)))?;
             buffer.get().copy_to(start, larger.get(), 0, unread)?;
             self.replace_ahead(py, Some(larger.clone()), unread);
@@ -165,7 +165,7 @@ impl Reader {
         Ok((fresh, 0))
     }
 
-    /// The unread bytes: their memory, and from where to where.
+    /// The unread bytes: their memory, their start and their end.
     pub(super) fn peek<'py>(
         &self,
         py: Python<'py>,
@@ -180,14 +180,14 @@ impl Reader {
         self.state.lock().ahead.unread()
     }
 
-    /// Looks at the first `n` unread bytes, or as many as there are.
+    /// Passes the first `n` unread bytes to `look`, or fewer if there are fewer.
     pub(super) fn look<R>(
         &self,
         py: Python<'_>,
         n: usize,
         look: impl FnOnce(&[u8]) -> R,
     ) -> PyResult<R> {
-        // Under the lock and without a reference of its own: what nobody else has need not be copied.
+        // Under the lock and without another reference, so that the bytes need not be copied.
         let state = self.state.lock();
         let Ahead { buffer, start, end } = &state.ahead;
         match buffer {
@@ -199,7 +199,7 @@ impl Reader {
         }
     }
 
-    /// The next `n` unread bytes, of which there are as many.
+    /// Removes and returns the next `n` unread bytes. There are at least `n`.
     pub(super) fn take<'py>(&self, py: Python<'py>, n: usize) -> PyResult<Bound<'py, PyBytes>> {
         let (buffer, start, end) = self.peek(py);
         let Some(buffer) = buffer else {
@@ -218,7 +218,7 @@ impl Reader {
         Ok(bytes)
     }
 
-    /// The `n` bytes after the next `skip` ones, which are all there.
+    /// Returns the `n` bytes after the next `skip` ones. All of them are unread bytes.
     pub(super) fn take_after<'py>(
         &self,
         py: Python<'py>,
@@ -235,7 +235,7 @@ impl Reader {
         Ok(bytes)
     }
 
-    /// Notes that the next `n` unread bytes were read.
+    /// Removes the next `n` unread bytes.
     pub(super) fn consume(&self, py: Python<'_>, n: usize) -> PyResult<()> {
         let done = self.state.lock().ahead.consume(n);
         drop(done);
@@ -247,7 +247,7 @@ impl Reader {
         self.resume(py, false)
     }
 
-    /// Copies the `n` bytes after the next `skip` ones, which are all there, to a buffer of that size.
+    /// Copies the `n` bytes after the next `skip` ones to a buffer of `n` bytes. All of them are unread bytes.
     pub(super) fn take_into(
         &self,
         py: Python<'_>,
@@ -272,7 +272,7 @@ impl Reader {
         drop(before.map(|before| before.into_bound(py)));
     }
 
-    /// Copies the unread bytes to memory that is to be filled.
+    /// Moves unread bytes to the memory of a read in place.
     pub(super) fn move_to(&self, py: Python<'_>, target: &ReceiveBuffer) -> PyResult<()> {
         if let (Some(buffer), start, end) = self.peek(py) {
             let n = end.saturating_sub(start).min(target.len());
@@ -284,7 +284,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Puts back what was filled of the memory: it is read next, and comes before what is unread.
+    /// Puts the filled part of a read in place back before the unread bytes.
     pub(super) fn put_back(
         &self,
         py: Python<'_>,

@@ -1,5 +1,5 @@
-//! `reader._buffer`: code that knows asyncio's reader may ask for its buffer, keep it and change it. As long as
-//! somebody keeps it, it is equal to the unread bytes.
+//! `reader._buffer`, for code that uses this private attribute of asyncio's reader. It is a `bytearray` that equals
+//! the unread bytes as long as other code refers to it.
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -9,9 +9,9 @@ use super::Reader;
 use crate::python::bytes::is_alone;
 
 impl Reader {
-    /// Takes over what was changed in the buffer that is shown, and forgets the buffer if nobody keeps it.
+    /// Takes over changes of the exposed buffer, and forgets the buffer if no other code refers to it.
     ///
-    /// redis-py asks for it before every command, only to see whether it is empty.
+    /// redis-py gets the buffer before every command, only to check whether it is empty.
     pub(super) fn absorb(&self, py: Python<'_>) -> PyResult<()> {
         let Some(shown) = self.state.lock().exposed.take() else {
             return Ok(());
@@ -31,7 +31,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Shows the unread bytes as they are now.
+    /// Sets the exposed buffer to the current unread bytes.
     pub(super) fn expose(&self, py: Python<'_>) -> PyResult<()> {
         let shown = self
             .state
@@ -47,7 +47,7 @@ impl Reader {
         Ok(())
     }
 
-    /// The unread bytes as asyncio's reader has them: they may be changed.
+    /// The unread bytes as a `bytearray`, as in asyncio's reader. Other code may change it.
     pub(super) fn exposed<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyByteArray>> {
         self.absorb(py)?;
         let shown = self

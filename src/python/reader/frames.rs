@@ -20,7 +20,7 @@ pub(in crate::python) struct Frames {
     as_bytes: bool,
 }
 
-/// How a message stands in the stream.
+/// The layout of a message in the stream.
 pub(super) struct Format {
     length_size: usize,
     is_little: bool,
@@ -30,7 +30,7 @@ pub(super) struct Format {
     max_size: usize,
 }
 
-/// Of one message: all its bytes, and those that are returned.
+/// The size of one message, with and without the bytes that are stripped.
 struct Extent {
     total: usize,
     size: usize,
@@ -76,12 +76,12 @@ impl Format {
         Ok(format)
     }
 
-    /// The bytes up to the end of the length field.
+    /// The number of bytes up to the end of the length field.
     fn header(&self) -> usize {
         self.offset.saturating_add(self.length_size)
     }
 
-    /// What the header says of its message, or what is wrong with it.
+    /// Reads the size of the message from its header, or says why it is invalid.
     fn extent(&self, header: &[u8]) -> Result<Extent, String> {
         let field = header.get(self.offset..self.header()).unwrap_or_default();
         let digit = |length: u64, byte: &u8| (length << 8) | u64::from(*byte);
@@ -114,7 +114,7 @@ impl Format {
     }
 }
 
-/// More than any header has. It is read ahead as a whole.
+/// More bytes than any header has. A header is read ahead as a whole.
 const LONGEST_HEADER: usize = 4 << 10;
 
 impl Frames {
@@ -166,7 +166,7 @@ impl Work {
         let missing = total.saturating_sub(unread);
         if missing > 0 && self.result.is_none() {
             self.check_going_on(this, py, total, first)?;
-            // Little is waited for before any memory is taken for it.
+            // A few missing bytes are awaited before memory is taken for the message.
             if missing < this.in_place() || unread < format.strip {
                 this.follow(total);
                 let wanted = if missing < this.in_place() {
@@ -203,7 +203,8 @@ impl Work {
         self.receive_rest(this, py, name, memory, format.strip)
     }
 
-    /// Receives a message in place, without its first `strip` bytes, which are kept to be put back.
+    /// Receives a message in place without its first `strip` bytes. Those are kept, to be put back if the read ends
+    /// early.
     fn receive_rest(
         &mut self,
         this: &Reader,

@@ -1,5 +1,5 @@
-//! All that Python sees of a reader: the reads, what the protocol calls, and what `asyncio.StreamReader` keeps
-//! to itself and other libraries use all the same.
+//! The Python methods and attributes of `Reader`: the reads, the calls of the protocol, and private attributes of
+//! `asyncio.StreamReader` that other libraries use.
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -328,7 +328,7 @@ impl Reader {
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        // A state that is in use now is somebody's, so that nothing of it is garbage.
+        // A locked state is in use, so nothing in it is garbage.
         let Some(state) = self.state.try_lock() else {
             return Ok(());
         };

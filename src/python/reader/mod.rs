@@ -1,8 +1,8 @@
-//! `bytepool._bytepool.Reader`: the native half of `bytepool.streams.StreamReader`. This file has its state
-//! and the side that faces the transport; `ahead.rs` has the bytes that nobody has read yet, `read.rs` and
-//! `ops.rs` the reads, `methods.rs` all that Python sees.
+//! `bytepool._bytepool.Reader`, the native half of `bytepool.streams.StreamReader`. This file takes bytes and the end of
+//! the stream from the transport. `state.rs` has the fields, `ahead.rs` the unread bytes, `work.rs`, `read.rs` and
+//! `ops.rs` the reads, `methods.rs` the Python methods.
 //!
-//! The lock is held to look and to change, never while Python runs.
+//! The lock of the state is never held while Python code runs.
 
 mod ahead;
 mod exposed;
@@ -39,7 +39,7 @@ impl Default for Reader {
 }
 
 impl Reader {
-    /// Wakes the waiter if there is reason to.
+    /// Wakes the waiting task if its bytes are there.
     fn wake(&self, py: Python<'_>) -> PyResult<()> {
         let waiter = self.state.lock().waiter_to_wake();
         match waiter {
@@ -48,13 +48,13 @@ impl Reader {
         }
     }
 
-    /// Has the transport receive no more if too much is unread.
+    /// Pauses the transport if too many bytes are unread.
     fn hold_back(&self, py: Python<'_>) -> PyResult<()> {
         let Some(transport) = self.state.lock().transport_to_pause(py) else {
             return Ok(());
         };
         match transport.call_method0(py, intern!(py, "pause_reading")) {
-            // It is forgotten, so that nobody tries again.
+            // The transport cannot be paused. It is forgotten, so that this is not tried again.
             Err(error) if error.is_instance_of::<PyNotImplementedError>(py) => {
                 let mut state = self.state.lock();
                 state.paused = false;
@@ -67,7 +67,7 @@ impl Reader {
         }
     }
 
-    /// Has the transport go on if it was paused.
+    /// Resumes the transport if it was paused.
     fn resume(&self, py: Python<'_>, even_if_much: bool) -> PyResult<()> {
         let transport = self.state.lock().transport_to_resume(py, even_if_much);
         let Some(transport) = transport else {
@@ -83,7 +83,7 @@ impl Reader {
             .map(drop)
     }
 
-    /// Takes `n` bytes at `from` of memory that is not the target's any more, or was never.
+    /// Takes `n` bytes at `from` of memory that does not belong to the target.
     fn take_in(
         &self,
         py: Python<'_>,
@@ -114,7 +114,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Notes that `n` bytes more are in the target, which is over when it is full.
+    /// Counts `n` more bytes in the target, and ends the target when it is full.
     fn count_in_target(&self, py: Python<'_>, n: usize) {
         let mut state = self.state.lock();
         let Some(target) = &state.target else { return };
@@ -128,7 +128,7 @@ impl Reader {
         }
     }
 
-    /// Reads nothing more in this turn of the event loop, so that tasks may say what they read next.
+    /// Receives nothing more in this iteration of the event loop, so that tasks can start their next reads.
     fn let_others_run(slf: &Bound<'_, Self>) -> PyResult<()> {
         let py = slf.py();
         let (transport, event_loop) = {
@@ -152,7 +152,7 @@ impl Reader {
     }
 }
 
-/// What the transport calls.
+/// Called by the transport through the protocol.
 impl Reader {
     /// Where the transport is to receive to: ``least`` bytes or more.
     pub(super) fn get_buffer<'py>(
@@ -174,7 +174,7 @@ impl Reader {
                 if rest >= least {
                     (target, at, rest)
                 } else {
-                    // All that was decrypted has to be taken at once, past the target's end.
+                    // All decrypted bytes have to be taken in one call, also those past the target's end.
                     (ahead::memory(py, least)?, 0, least)
                 }
             }

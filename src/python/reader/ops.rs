@@ -1,4 +1,4 @@
-//! What a read does when it runs: take what has come, or say what to wait for.
+//! One step of a read: take received bytes, or name what to wait for.
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -98,7 +98,7 @@ impl Work {
         if n.saturating_sub(unread) >= this.in_place() {
             match ReceiveBuffer::bytes(py, n) {
                 Ok(memory) => return self.receive_in_place(this, py, name, memory),
-                // There is no such memory: the bytes are read ahead as long as that goes well.
+                // There is no memory for the whole result, so the bytes are read ahead as far as possible.
                 Err(error) if is_want_of_memory(py, &error) => {}
                 Err(error) => return Err(error),
             }
@@ -117,7 +117,7 @@ impl Work {
         let (py, this) = (reader.py(), reader.get());
         let unread = this.unread();
         if unread < n && self.result.is_none() {
-            // Little is waited for before any memory is taken for it.
+            // A few missing bytes are awaited before memory is taken.
             if n < this.in_place() {
                 self.check_going_on(this, py, n, first)?;
                 this.follow(n);
@@ -140,7 +140,7 @@ impl Work {
         self.receive_in_place(this, py, name, memory)
     }
 
-    /// Takes a view of `n` pooled bytes for the result, or says what to wait for.
+    /// Takes a view of `n` pooled bytes for the result, or names what to wait for.
     pub(super) fn lend(
         &mut self,
         reader: &Bound<'_, Reader>,
@@ -225,7 +225,7 @@ impl Work {
         Err(incomplete(partial, expected))
     }
 
-    /// The result of a read whose memory is full.
+    /// The result of a read in place that is complete.
     pub(super) fn finish(&mut self, py: Python<'_>) -> PyResult<Progress> {
         let memory = self.memory.take().map(|memory| memory.into_bound(py));
         match (&self.op, memory, self.result.take()) {
@@ -238,7 +238,7 @@ impl Work {
         }
     }
 
-    /// Raises if the `n` bytes will never come.
+    /// Raises if the `n` bytes can no longer come.
     pub(super) fn check_going_on(
         &mut self,
         this: &Reader,

@@ -1,5 +1,5 @@
-//! `bytepool._bytepool.Read`: what the methods of a reader return, a coroutine without a Python frame. What
-//! there is to do is in `ops.rs`.
+//! `bytepool._bytepool.Read`, the awaitable that the read methods return: a coroutine without a Python frame. `ops.rs`
+//! has its steps.
 
 use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -33,7 +33,7 @@ enum Stage {
     Done,
 }
 
-/// What a read waits with.
+/// What a suspended read iterates over.
 enum Wait {
     /// The iterator of a future.
     Future(Py<PyIterator>),
@@ -95,7 +95,7 @@ impl Read {
     }
 }
 
-/// Does what can be done, until there is a result or something to wait for.
+/// Runs steps until there is a result or something to wait for.
 fn run(
     reader: &Bound<'_, Reader>,
     name: &'static str,
@@ -133,7 +133,7 @@ fn run(
     }
 }
 
-/// A future that is done when it is worth while to look again.
+/// A future that is done when the next step can make progress.
 fn wait_for(
     reader: &Bound<'_, Reader>,
     name: &str,
@@ -200,7 +200,7 @@ impl Read {
             Stage::Waiting(mut work, wait) => {
                 let error = match wait {
                     Wait::Future(_) => error,
-                    // It has to leave its queue, and raises what is to be raised.
+                    // The inner coroutine leaves the queue of waiters, and raises the error.
                     Wait::Coroutine(coroutine) => {
                         let value = error.value(py).clone();
                         let left = coroutine.call_method1(py, intern!(py, "throw"), (value,));
@@ -297,7 +297,7 @@ impl Read {
     }
 }
 
-/// Runs code where nobody is there to raise an error to, perhaps while one is on its way up.
+/// Runs code that has no caller to raise an error to. Another error may be propagating meanwhile.
 fn quietly(py: Python<'_>, call: impl FnOnce() -> PyResult<()>) {
     let pending = PyErr::take(py);
     if let Err(error) = call() {

@@ -27,7 +27,7 @@ impl Separators {
         }
     }
 
-    /// What the user gave: bytes, or a tuple of them where asyncio's reader takes one.
+    /// Converts the argument: bytes, or a tuple of bytes where asyncio's reader takes one.
     pub(super) fn new(separator: &Bound<'_, PyAny>) -> PyResult<Self> {
         let py = separator.py();
         let mut all = Vec::new();
@@ -64,7 +64,7 @@ impl Separators {
         })
     }
 
-    /// Where the separator that ends first begins and ends.
+    /// The start and the end of the separator that ends first.
     fn find(&self, bytes: &[u8], from: usize) -> Option<(usize, usize)> {
         let mut found: Option<(usize, usize)> = None;
         for separator in &self.all {
@@ -130,7 +130,7 @@ impl Work {
     }
 }
 
-/// Where `separator`, which is not empty, begins, at `from` or after it.
+/// The first position of `separator`, which is not empty, at or after `from`.
 fn find(bytes: &[u8], separator: &[u8], mut from: usize) -> Option<usize> {
     let first = *separator.first()?;
     loop {
@@ -143,7 +143,7 @@ fn find(bytes: &[u8], separator: &[u8], mut from: usize) -> Option<usize> {
     }
 }
 
-/// Many bytes at a time, which the compiler has several of compared by one instruction.
+/// How many bytes are compared at a time. The compiler uses vector instructions for them.
 fn find_byte(bytes: &[u8], wanted: u8) -> Option<usize> {
     let mut passed = 0_usize;
     for chunk in bytes.chunks(64) {

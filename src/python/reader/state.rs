@@ -1,4 +1,4 @@
-//! What a reader knows, and the small questions that reads ask of it.
+//! The fields of a reader, and simple queries of them.
 
 use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyRuntimeError};
 use pyo3::intern;
@@ -19,48 +19,48 @@ use crate::python::pool::default::default_pool;
 pub(super) struct State {
     pub(super) ahead: Ahead,
     pub(super) window: Window,
-    /// What a waiting read has filled next.
+    /// The memory that a waiting read wants filled.
     pub(super) target: Option<Py<ReceiveBuffer>>,
-    /// What the transport fills now.
+    /// The memory that the transport was given to fill.
     pub(super) lent: Option<Lent>,
-    /// The future of the task that waits, and for what it waits.
+    /// The future of the waiting task, and what it waits for.
     pub(super) waiter: Option<Py<PyAny>>,
     pub(super) want: Want,
     pub(super) eof: bool,
     pub(super) paused: bool,
-    /// Why the connection is broken, and a function that makes a copy of that to raise.
+    /// The connection's error, and a function that copies it for raising.
     pub(super) error: Option<Py<PyAny>>,
     pub(super) transport: Option<Py<PyAny>>,
     pub(super) event_loop: Option<Py<PyAny>>,
     pub(super) pool: Option<Py<PyAny>>,
     pub(super) limit: usize,
-    /// The transport reads on as long as buffers are filled, before any task can run.
+    /// Whether the transport keeps receiving while buffers are full, before any task can run.
     pub(super) greedy: bool,
-    /// A read has just been filled, and the header of the next message may be received with it.
+    /// Whether a read was just completed, so that the header of the next message may be received with it.
     pub(super) may_follow: bool,
     /// Somebody is to be told when a read in place waits, to see to it that it makes progress.
     pub(super) is_watched: bool,
     /// The view that was returned last, if the pool has a budget.
     pub(super) last_view: Option<Py<PyWeakrefReference>>,
-    /// The ``_buffer`` that somebody asked for: it shows the unread bytes, and may be changed.
+    /// The exposed ``_buffer``, see `exposed.rs`.
     pub(super) exposed: Option<Py<PyByteArray>>,
 }
 
-/// Memory that the transport was told to fill.
+/// Memory that the transport was given to fill.
 pub(super) struct Lent {
     pub(super) memory: Py<ReceiveBuffer>,
     pub(super) at: usize,
     pub(super) len: usize,
 }
 
-/// Where the bytes are that the transport has received.
+/// Where received bytes are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
     /// In the target.
     Target,
-    /// Behind the unread bytes.
+    /// After the unread bytes.
     Ahead,
-    /// In memory that is neither, or not any more: they have to be copied.
+    /// In other memory, so they have to be copied.
     Elsewhere,
 }
 
@@ -69,7 +69,7 @@ pub(super) enum Place {
 pub(super) enum Want {
     #[default]
     Anything,
-    /// So many unread bytes.
+    /// This many unread bytes.
     Unread(usize),
     /// The target is full.
     Target,
@@ -77,7 +77,7 @@ pub(super) enum Want {
 }
 
 impl State {
-    /// The waiter, if what it waits for is there.
+    /// The waiter, if its condition holds.
     pub(super) fn waiter_to_wake(&mut self) -> Option<Py<PyAny>> {
         let is_over = self.eof || self.error.is_some();
         let is_there = match self.want {
@@ -89,7 +89,7 @@ impl State {
         self.waiter.take_if(|_| is_over || is_there)
     }
 
-    /// The transport, if too much is unread and nobody waits for more.
+    /// The transport, if it has to be paused: too many bytes are unread and no task waits for more.
     pub(super) fn transport_to_pause(&mut self, py: Python<'_>) -> Option<Py<PyAny>> {
         let is_much = self.ahead.unread() > self.limit.saturating_mul(2);
         if !is_much || self.paused || self.waiter.is_some() {
@@ -101,7 +101,7 @@ impl State {
             .map(|transport| transport.clone_ref(py))
     }
 
-    /// The transport, if it was paused and `unread` bytes are not too much any more.
+    /// The transport, if it was paused and can be resumed with `unread` bytes.
     pub(super) fn transport_to_resume(
         &mut self,
         py: Python<'_>,
@@ -116,7 +116,7 @@ impl State {
             .map(|transport| transport.clone_ref(py))
     }
 
-    /// Where that memory is.
+    /// The start of that memory.
     pub(super) fn place_of(&self, lent: &Lent) -> Place {
         let target = self.target.as_ref();
         if target.is_some_and(|target| target.is(&lent.memory) && target.get().filled() == lent.at)
@@ -131,7 +131,7 @@ impl State {
 }
 
 impl Reader {
-    /// Raises what the connection broke with.
+    /// Raises the connection's error, if there is one.
     pub(super) fn check_error(&self, py: Python<'_>) -> PyResult<()> {
         static COPY: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
         let error = self
@@ -145,7 +145,7 @@ impl Reader {
         Err(PyErr::from_value(copy.call1((error,))?))
     }
 
-    /// Raises if somebody else waits.
+    /// Raises if another task waits.
     pub(super) fn check_alone(&self, name: &str) -> PyResult<()> {
         if self.state.lock().waiter.is_none() {
             return Ok(());
@@ -155,7 +155,7 @@ impl Reader {
         )))
     }
 
-    /// Raises if a read to the end waits: the unread bytes are that read's.
+    /// Raises if a read to the end of the stream waits, because the unread bytes belong to it.
     pub(super) fn check_not_all_is_read(&self, name: &str) -> PyResult<()> {
         let want = self.state.lock().want;
         if want == Want::End {
@@ -259,7 +259,7 @@ impl Reader {
         Ok(())
     }
 
-    /// What the reader's pool says of a size that no buffer has.
+    /// The error of the reader's pool for a size that no buffer can have.
     pub(super) fn refuse(&self, n: &Bound<'_, PyAny>) -> PyErr {
         let refused = self
             .pool(n.py())
@@ -306,7 +306,7 @@ pub(super) fn overrun(py: Python<'_>, message: &str, consumed: usize) -> PyErr {
     error.map_or_else(|error| error, PyErr::from_value)
 }
 
-/// Whether memory of that size cannot be had.
+/// Whether the error means that there is no memory of that size.
 pub(super) fn is_want_of_memory(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PyMemoryError>(py) || error.is_instance_of::<PyOverflowError>(py)
 }

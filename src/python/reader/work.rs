@@ -1,4 +1,4 @@
-//! A read: what is asked for, and how far it is. What happens when it runs is in `ops.rs`.
+//! A read: what it reads, and how far it got. `ops.rs` has its steps.
 
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -10,38 +10,38 @@ use super::separators::Separators;
 use crate::python::bytes::ReceiveBuffer;
 use crate::python::error::exception;
 
-/// What is to be read.
+/// What a read reads.
 pub(in crate::python) enum Op {
     Exactly(usize),
-    /// What has come, at most so much.
+    /// Any received bytes, up to this many.
     AtMost(usize),
     ToTheEnd,
     Until(Separators),
     Line(Separators),
     Into(Py<PyAny>),
     View(usize),
-    /// Nothing: only wait for more.
+    /// Nothing: it only waits for more bytes.
     Anything,
     /// The next message.
     Frame(Py<Frames>),
 }
 
-/// A read, and how far it is.
+/// A read and its progress.
 pub(in crate::python) struct Work {
     pub(super) op: Op,
-    /// What was asked for, if that is no size a buffer can have.
+    /// The requested size, if no buffer can have it.
     pub(super) huge: Option<Py<PyAny>>,
-    /// The future that it waits for.
+    /// The future that the read waits for.
     pub(super) future: Option<Py<PyAny>>,
-    /// What is filled in place.
+    /// The memory that is filled in place.
     pub(super) memory: Option<Py<ReceiveBuffer>>,
-    /// The buffer of ``readinto``, until it is filled.
+    /// The argument of ``readinto``, until it is filled.
     pub(super) buffer: Option<Py<ReceiveBuffer>>,
-    /// The memoryview that is to be returned.
+    /// The memoryview to return.
     pub(super) result: Option<Py<PyAny>>,
-    /// How many bytes were searched in vain.
+    /// How many bytes were searched without finding a separator.
     pub(super) searched: usize,
-    /// What was taken of a message before the part that is filled in place.
+    /// The stripped bytes of a message that is filled in place.
     pub(super) prefix: Vec<u8>,
 }
 
@@ -114,12 +114,12 @@ impl Work {
         }
         match n.extract::<usize>() {
             Ok(size) if isize::try_from(size).is_ok() => Ok(Self::new(Op::View(size))),
-            // The pool says what is wrong with it.
+            // The pool raises the error.
             _ => Err(reader.get().refuse(n)),
         }
     }
 
-    /// Ends a read without a result: what has come stays for the next one.
+    /// Ends a read without a result. Its bytes stay for the next read.
     pub(super) fn give_up(&mut self, reader: &Bound<'_, Reader>) {
         let (py, this) = (reader.py(), reader.get());
         if let Some(future) = self.future.take() {
@@ -130,7 +130,7 @@ impl Work {
             return;
         };
         this.forget_target(&memory);
-        // Nobody must read on behind a gap.
+        // The stream has a gap now, so no read may continue.
         if let Err(error) = this.put_back(py, memory.into_bound(py), &self.prefix) {
             this.set_error(Some(error.into_value(py).into_any()));
         }
