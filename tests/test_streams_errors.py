@@ -11,11 +11,14 @@ import struct
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from streams_helpers import run_fixture
 
 from bytepool import Pool, streams
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+run = run_fixture()
 
 
 @pytest.mark.parametrize("how", ["readexactly", "readview", "readline", "drain", "wait_closed"])
@@ -160,3 +163,26 @@ def test_exception_returns_the_object_that_was_set() -> None:
         assert reader.exception() is error
 
     asyncio.run(main())
+
+
+def test_error_of_a_plain_callback_is_reported_and_closes_the_connection(run: Any) -> None:
+    """As in CPython 3.14. Before, asyncio's streams leave the connection open."""
+
+    def refuse(_reader: streams.StreamReader, _writer: asyncio.StreamWriter) -> None:
+        raise ZeroDivisionError("mine")
+
+    async def main() -> None:
+        reported: list[dict[str, Any]] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: reported.append(context))
+        server = await streams.start_server(refuse, "127.0.0.1", 0)
+        async with server:
+            reader, writer = await streams.open_connection(*server.sockets[0].getsockname())
+            assert await asyncio.wait_for(reader.read(), 10) == b""
+            writer.close()
+            await writer.wait_closed()
+        (context,) = reported
+        assert context["message"] == "Unhandled exception in client_connected_cb"
+        assert str(context["exception"]) == "mine"
+
+    run(main())

@@ -94,31 +94,38 @@ class StreamReaderProtocol(asyncio.BufferedProtocol):
         self._over_ssl = transport.get_extra_info("sslcontext") is not None
         if self._client_connected_cb is not None:
             writer = StreamWriter(transport, self, reader, self._loop)  # type: ignore[arg-type]
-            result = self._client_connected_cb(reader, writer)  # type: ignore[arg-type]
-            if asyncio.iscoroutine(result):
-                self._task = self._loop.create_task(result)
-                self._task.add_done_callback(self._handled)
+            try:
+                result = self._client_connected_cb(reader, writer)  # type: ignore[arg-type]
+            except Exception as error:
+                self._report(error)
+            else:
+                if asyncio.iscoroutine(result):
+                    self._task = self._loop.create_task(result)
+                    self._task.add_done_callback(self._handled)
             self._strong_reader = None
 
     def _handled(self, task: asyncio.Task[None]) -> None:
         """Close the transport if the handler has failed."""
         # An error of the handler's holds its messages: it is not kept.
         self._task = None
-        transport = self._transport
         if task.cancelled():
-            if transport is not None:
-                transport.close()
+            if self._transport is not None:
+                self._transport.close()
             return
         error = task.exception()
         if error is not None:
-            context = {
-                "message": "Unhandled exception in client_connected_cb",
-                "exception": error,
-                "transport": transport,
-            }
-            self._loop.call_exception_handler(context)
-            if transport is not None:
-                transport.close()
+            self._report(error)
+
+    def _report(self, error: BaseException) -> None:
+        """Report an error of the server's callback, and close the transport."""
+        context = {
+            "message": "Unhandled exception in client_connected_cb",
+            "exception": error,
+            "transport": self._transport,
+        }
+        self._loop.call_exception_handler(context)
+        if self._transport is not None:
+            self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell the reader, and whoever waits until the transport is drained or closed."""
