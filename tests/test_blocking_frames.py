@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 import bytepool
 from bytepool import Pool, PoolExhaustedError
 from bytepool.blocking import frames, send_frame
+from bytepool.streams import write_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,18 +45,18 @@ def exchange(messages: list[bytes], pool: Pool, prefix: bytes = b"", **layout: A
     def send_all() -> None:
         with left:
             for message in messages:
-                send_frame(left, message, prefix=prefix, **layout)
+                send_frame(left, message, header=prefix, **layout)
 
     with right:
         sender = start_thread(send_all)
-        iterator = frames(right, pool, length_offset=len(prefix), **layout)
+        iterator = frames(right, pool, offset=len(prefix), **layout)
         received = [bytes(message) for message in iterator]
         sender.join()
     return received
 
 
 def test_messages_of_all_sizes_arrive(pool: Pool) -> None:
-    sizes = [0, 1, 100, 16 * KIB - 9, 16 * KIB - 8, 16 * KIB, 16 * KIB + 1, 0, 300_000, 5, 70_000]
+    sizes = [0, 1, 100, 16 * KIB - 5, 16 * KIB - 4, 16 * KIB, 16 * KIB + 1, 0, 300_000, 5, 70_000]
     messages = [pattern(n) for n in sizes]
     assert exchange(messages, pool) == messages
     assert pool.stats().outstanding == 0
@@ -100,7 +102,7 @@ def test_any_layout_cut_anywhere(
             Pool(),
             length_size=length_size,
             byteorder=byteorder,
-            length_offset=len(prefix),
+            offset=len(prefix),
             adjustment=adjustment,
             strip=strip,
         )
@@ -126,12 +128,12 @@ def test_send_frame_and_frames_agree(pool: Pool, prefix: bytes, layout: dict[str
 
 def test_known_bytes(pair: Pair, pool: Pool) -> None:
     left, right = pair
-    send_frame(left, b"abc", length_size=3, byteorder="little", adjustment=-3, prefix=b"\x01")
+    send_frame(left, b"abc", length_size=3, byteorder="little", adjustment=-3, header=b"\x01")
     assert right.recv(100) == b"\x01\x06\x00\x00abc"
     send_frame(left, np.arange(3, dtype="<u2").data, length_size=1)
     assert right.recv(100) == b"\x06\x00\x00\x01\x00\x02\x00"
     left.sendall(b"\xff\x00\x05hello\xff")
-    iterator = frames(right, pool, length_size=2, length_offset=1, strip=2)
+    iterator = frames(right, pool, length_size=2, offset=1, strip=2)
     # An 0xFF byte, then the big-endian length 5, of which the second byte stays.
     assert bytes(next(iterator)) == b"\x05hello"
 
@@ -184,8 +186,8 @@ def test_message_above_max_size_raises_before_it_allocates(pair: Pair) -> None:
     with pytest.raises(
         ValueError, match=r"a message of 4611686018427387904 bytes is above max_size"
     ):
-        next(frames(pair[1], pool))
-    pair[0].sendall(struct.pack("!Q", 11))
+        next(frames(pair[1], pool, length_size=8))
+    pair[0].sendall(struct.pack("!I", 11))
     with pytest.raises(ValueError, match=r"11 bytes is above max_size \(10 bytes\)"):
         next(frames(pair[1], pool, max_size=10))
     assert pool.stats().peak_outstanding == 0
@@ -193,7 +195,7 @@ def test_message_above_max_size_raises_before_it_allocates(pair: Pair) -> None:
     with left, right:
         left.sendall(struct.pack("!Q", 1 << 62))
         with pytest.raises((OverflowError, MemoryError)):
-            next(frames(right, pool, max_size=None))
+            next(frames(right, pool, length_size=8, max_size=sys.maxsize))
 
 
 def test_length_field_that_leaves_less_than_nothing_raises(pair: Pair, pool: Pool) -> None:
@@ -213,7 +215,7 @@ def test_length_field_that_leaves_less_than_nothing_raises(pair: Pair, pool: Poo
         ({"length_size": 9}, ValueError, "not 9"),
         ({"length_size": "4"}, TypeError, "str"),
         ({"byteorder": "network"}, ValueError, "byteorder must be 'big' or 'little'"),
-        ({"length_offset": -1}, ValueError, "length_offset must be 0 or more, not -1"),
+        ({"offset": -1}, ValueError, "offset must be 0 or more, not -1"),
         ({"strip": -1}, ValueError, "strip must be 0 or more, not -1"),
         ({"max_size": -1}, ValueError, "max_size must be 0 or more, not -1"),
         ({"adjustment": 1.5}, TypeError, "float"),
@@ -238,7 +240,7 @@ def test_non_blocking_socket_raises_immediately(pair: Pair, pool: Pool) -> None:
 def test_send_frame_raises_for_a_length_that_does_not_fit(
     pair: Pair, size: int, layout: dict[str, Any]
 ) -> None:
-    with pytest.raises(OverflowError, match="does not fit a length field of 1 bytes"):
+    with pytest.raises(ValueError, match="does not fit a length field of 1 bytes"):
         send_frame(pair[0], bytes(size), **layout)
     pair[0].close()
     assert pair[1].recv(10) == b"", "nothing was sent"
@@ -291,3 +293,29 @@ class TestGoingOnAfterAnError:
         thread = start_thread(lambda: wait_for_waiters(pool, 1), views.clear)
         assert bytes(next(frames(right, pool, length_size=1, budget_timeout=LONG))) == b"abc"
         thread.join()
+
+
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {},
+        {"length_size": 1},
+        {"byteorder": "little", "adjustment": -4},
+        {"length_size": 2, "header": b"\xca\xfe"},
+    ],
+)
+def test_send_frame_sends_what_write_frame_of_streams_writes(
+    pair: Pair, layout: dict[str, Any]
+) -> None:
+    """Each end can be blocking or not."""
+
+    class Writer:
+        data = b""
+
+        def write(self, data: bytes) -> None:
+            self.data += data
+
+    writer: Any = Writer()
+    write_frame(writer, b"abc", **layout)
+    send_frame(pair[0], b"abc", **layout)
+    assert pair[1].recv(100) == writer.data

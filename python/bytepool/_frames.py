@@ -12,16 +12,16 @@ MAX_SIZE = 16 << 20  # bytes of a message, unless the caller says otherwise
 
 
 class FrameLayout:
-    """A frame is a prefix, a length field and a body. See ``bytepool.blocking.frames``."""
+    """A frame is a header, a length field and a body. See ``bytepool.blocking.frames``."""
 
     def __init__(
         self,
-        length_size: SupportsIndex = 8,
+        length_size: SupportsIndex = 4,
         byteorder: Literal["big", "little"] = "big",
-        length_offset: SupportsIndex = 0,
+        offset: SupportsIndex = 0,
         adjustment: SupportsIndex = 0,
         strip: SupportsIndex | None = None,
-        max_size: SupportsIndex | None = MAX_SIZE,
+        max_size: SupportsIndex = MAX_SIZE,
     ) -> None:
         self.length_size = operator.index(length_size)
         if not 1 <= self.length_size <= 8:
@@ -29,18 +29,18 @@ class FrameLayout:
         if byteorder not in ("big", "little"):
             raise ValueError(f"byteorder must be 'big' or 'little', not {byteorder!r}")
         self.byteorder = byteorder
-        self.length_offset = _not_negative("length_offset", length_offset)
+        self.offset = _not_negative("offset", offset)
         self.adjustment = operator.index(adjustment)
-        self.header = self.length_offset + self.length_size  # in bytes
+        self.header = self.offset + self.length_size  # in bytes
         self.strip = self.header if strip is None else _not_negative("strip", strip)
-        self.max_size = None if max_size is None else _not_negative("max_size", max_size)
+        self.max_size = _not_negative("max_size", max_size)
 
     def message_size(self, header: memoryview) -> int:
         """Return the size of the message that follows the first ``self.strip`` bytes of a frame.
 
         Raises ValueError if it is negative or above ``max_size``.
         """
-        length = int.from_bytes(header[self.length_offset : self.header], self.byteorder)
+        length = int.from_bytes(header[self.offset : self.header], self.byteorder)
         body = length + self.adjustment
         size = self.header + body - self.strip
         if body < 0 or size < 0:
@@ -48,18 +48,18 @@ class FrameLayout:
                 f"length field of {length} with adjustment {self.adjustment} and strip "
                 f"{self.strip} gives a negative size"
             )
-        if self.max_size is not None and size > self.max_size:
+        if size > self.max_size:
             raise ValueError(f"a message of {size} bytes is above max_size ({self.max_size} bytes)")
         return size
 
     def length_field(self, size: int) -> bytes:
         """Return the length field of a frame whose body has ``size`` bytes.
 
-        Raises OverflowError if the field cannot hold its value.
+        Raises ValueError if the field cannot hold its value.
         """
         length = size - self.adjustment
         if not 0 <= length < 1 << 8 * self.length_size:
-            raise OverflowError(
+            raise ValueError(
                 f"length of {length} does not fit a length field of {self.length_size} bytes"
             )
         return length.to_bytes(self.length_size, self.byteorder)

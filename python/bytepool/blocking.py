@@ -66,26 +66,27 @@ def frames(
     sock: socket.socket,
     pool: bytepool.Pool | None = None,
     *,
-    length_size: SupportsIndex = 8,
+    length_size: SupportsIndex = 4,
     byteorder: Literal["big", "little"] = "big",
-    length_offset: SupportsIndex = 0,
+    offset: SupportsIndex = 0,
     adjustment: SupportsIndex = 0,
     strip: SupportsIndex | None = None,
-    max_size: SupportsIndex | None = MAX_SIZE,
+    max_size: SupportsIndex = MAX_SIZE,
     budget_timeout: float | None = 0.0,
 ) -> Iterator[memoryview]:
     """Receive length-prefixed messages, each as a memoryview of pooled memory.
 
-    ``for message in frames(sock):`` ends when the peer closes between two frames.
+    ``for message in frames(sock):`` ends when the peer closes between two frames. Parameters
+    and defaults are those of ``frames`` in ``bytepool.streams``.
 
     length_size: bytes of the length field, 1 to 8. The field is unsigned.
     byteorder: "big" or "little".
-    length_offset: bytes of a frame before the length field.
+    offset: bytes of a frame before the length field.
     adjustment: added to the value of the length field. The sum is the number of bytes that follow
         the field. It is negative if the field also counts the bytes before its end.
     strip: bytes to drop from the front of each frame. None drops everything up to the end of the
         length field, so that a message is the body alone; 0 keeps the whole frame.
-    max_size: bytes of the largest message to accept. None accepts every size.
+    max_size: bytes of the largest message to accept.
 
     This reads ahead: do not receive from the socket yourself afterwards. The socket's timeout
     bounds each message. After an error inside a message's body the iterator has ended: close the
@@ -95,7 +96,7 @@ def frames(
     that leaves less than no bytes. Raises EOFError if the peer closes inside a frame, and what
     ``recv_exactly`` raises.
     """
-    layout = FrameLayout(length_size, byteorder, length_offset, adjustment, strip, max_size)
+    layout = FrameLayout(length_size, byteorder, offset, adjustment, strip, max_size)
     _Receiver(sock, "frames()")  # raises for a non-blocking socket
     return _Frames(sock, _pool(pool), layout, budget_timeout)
 
@@ -104,23 +105,23 @@ def send_frame(
     sock: socket.socket,
     message: Buffer,
     *,
-    length_size: SupportsIndex = 8,
+    length_size: SupportsIndex = 4,
     byteorder: Literal["big", "little"] = "big",
     adjustment: SupportsIndex = 0,
-    prefix: bytes = b"",
+    header: bytes = b"",
 ) -> None:
-    """Send ``prefix``, a length field and ``message``, so that ``frames`` can receive them.
+    """Send ``header``, a length field and ``message``, so that ``frames`` can receive them.
 
     The value of the length field is the size of ``message`` minus ``adjustment``. The other
-    parameters are those of ``frames``; ``length_offset`` is ``len(prefix)``.
+    parameters are those of ``frames``; its ``offset`` is ``len(header)``.
 
-    Raises OverflowError if the value does not fit the field, and what ``socket.sendall`` raises.
+    Raises ValueError if the value does not fit the field, and what ``socket.sendall`` raises.
     """
-    layout = FrameLayout(length_size, byteorder, len(prefix), adjustment)
+    layout = FrameLayout(length_size, byteorder, len(header), adjustment)
     with memoryview(message) as given, given.cast("B") as view:
-        header = prefix + layout.length_field(len(view))
+        head = header + layout.length_field(len(view))
         # One segment for a small message: a header alone can wait for the peer's acknowledgement.
-        sock.sendall(header + view[:_AHEAD])
+        sock.sendall(head + view[:_AHEAD])
         if len(view) > _AHEAD:
             sock.sendall(view[_AHEAD:])
 
