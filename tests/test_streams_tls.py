@@ -102,6 +102,7 @@ def test_start_tls_of_the_loop_loses_nothing(run: Any, read: str) -> None:
         content += bytes(await (reader.read() if read == "read" else reader.readview(59_990)))
         assert content == pattern(60_000)
         upgraded.close()
+        writer.close()
         thread.join()
 
     with listener:
