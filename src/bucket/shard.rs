@@ -175,3 +175,23 @@ impl<T> Shard<T> {
         self.low_water = self.older.len();
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_steals_the_newest_half_with_the_missing_quota_and_the_rest_stays_unused() {
+        let [mut own, mut other] = [const { Shard::EMPTY }; 2];
+        own.reserve(16).unwrap();
+        other.reserve(16).unwrap();
+        other.quota = 8;
+        (0..6).for_each(|item| other.push(item, ReturnedBy::Release));
+        other.reset_low_water();
+        assert_eq!(own.pop_from(&mut other), Some(5));
+        assert_eq!((own.depth(), own.quota, own.pop()), (3, 3, Some(4)));
+        assert_eq!((other.depth(), other.quota), (2, 5));
+        (6..9).for_each(|item| other.push(item, ReturnedBy::Release));
+        assert_eq!(other.count(Victims::UnusedSinceEviction), 2);
+    }
+}

@@ -133,6 +133,14 @@ fn every_item_that_other_threads_returned_is_found() {
 }
 
 #[test]
+fn at_least_half_of_the_unused_quota_goes_to_the_thread_that_returns() {
+    let bucket = Bucket::new(8, 16, usize::MAX).unwrap();
+    give(&bucket, 1);
+    let quotas = bucket.lock().shards.each_ref().map(|shard| shard.quota);
+    assert_eq!(quotas, [10, 2, 2, 2]);
+}
+
+#[test]
 fn shards_never_grow_under_a_lock() {
     let bucket = Bucket::new(8, 3, usize::MAX).unwrap();
     let reserved = || bucket.lock().shards.each_ref().map(|s| s.capacity());
@@ -232,6 +240,7 @@ fn the_oldest_items_are_evicted_with_their_quota() {
     assert!(evicted.items.into_iter().flatten().eq(0..3));
     assert_eq!(bucket.lock().quota(), quota - 3);
     assert_eq!((bucket.depth(), bucket.stats().0.trimmed), (9, 3));
+    (12..19).for_each(|item| give(&bucket, item));
     check(&bucket);
 }
 
