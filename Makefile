@@ -42,8 +42,9 @@ lint: build needs-c++ ## check formatting, and run clippy, ruff, mypy and stubte
 	MYPYPATH=python $(BIN)/stubtest --mypy-config-file pyproject.toml bytepool
 
 .PHONY: prove
-prove: build ## compare tens of thousands of random operation sequences with a model
+prove: build ## try every interleaving of two threads, and tens of thousands of random sequences
 	PROPTEST_CASES=20000 $(CORE) --release --test model --test ledger
+	LOOM_EXHAUSTIVE=1 $(LOOM) -- --nocapture
 	$(BIN)/pytest --hypothesis-profile=long --timeout=3600 tests/test_model.py
 
 .PHONY: stress

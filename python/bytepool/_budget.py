@@ -39,8 +39,7 @@ async def allocate_async(pool: Pool, n: SupportsIndex) -> Allocator:
 async def view_async(pool: Pool, n: SupportsIndex, granted: asyncio.Future[None]) -> memoryview:
     """Wait for the result of ``Pool.view``.
 
-    The caller can end the wait by setting the result of ``granted``: this then raises
-    PoolExhaustedError.
+    The caller can end the wait by setting an exception on ``granted``: this then raises it.
     """
     return await _wait(pool, n, Waiter.view, granted)
 

@@ -6,11 +6,11 @@ use bytepool::{Error, Pool};
 use loom::sync::Arc;
 use loom::thread;
 
-use super::{bounded, check, hold, model, with_budget};
+use super::{bounded, check, hold, large_model, model, with_budget};
 
 #[test]
 fn a_waiter_is_granted_a_returned_buffer() {
-    model(|| {
+    large_model(|| {
         let pool = with_budget(1, Some(1));
         let held = Pool::acquire_owned(&pool, 1).unwrap();
         let other = thread::spawn(move || drop(held));

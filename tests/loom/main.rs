@@ -35,6 +35,16 @@ fn model(work: impl Fn() + Send + Sync + 'static) {
     explore(loom::model::Builder::new(), "all", work);
 }
 
+/// For models with millions of interleavings: tries all of them in `make prove`, and otherwise those with at most
+/// four preemptions.
+fn large_model(work: impl Fn() + Send + Sync + 'static) {
+    if std::env::var_os("LOOM_EXHAUSTIVE").is_some() {
+        model(work);
+    } else {
+        bounded(4, work);
+    }
+}
+
 /// Tries the interleavings with at most so many preemptions. With three threads, all of them would take days.
 fn bounded(preemptions: usize, work: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();

@@ -4,11 +4,11 @@ use bytepool::{Config, Error, Pool, Stats};
 use loom::sync::Arc;
 use loom::thread;
 
-use super::{bounded, check, hold, model, new_pool};
+use super::{bounded, check, hold, large_model, model, new_pool};
 
 #[test]
 fn two_threads_acquire_and_return() {
-    model(|| {
+    large_model(|| {
         let pool = new_pool(1);
         let other = {
             let pool = Arc::clone(&pool);
@@ -117,7 +117,7 @@ fn idle_memory_is_freed_while_another_thread_acquires_and_returns() {
         |pool: &Pool| pool.trim(0),
         |pool: &Pool| pool.decay() + pool.decay(),
     ] {
-        model(move || {
+        large_model(move || {
             let pool = new_pool(1);
             drop(pool.acquire(1).unwrap());
             let other = {
