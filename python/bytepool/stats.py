@@ -131,7 +131,7 @@ class Stats:
         head = ("size", "hits", "misses", "returned", "freed", "idle", "in use", "peak")
         rows = [
             (
-                _bytes(bucket.size),
+                size_text(bucket.size),
                 *(
                     f"{number:,}"
                     for number in (
@@ -153,10 +153,10 @@ class Stats:
             for row in (head, *rows)
         ]
         totals = [
-            f"in use: {self.outstanding:,} buffers, {_bytes(self.outstanding_bytes)}"
+            f"in use: {self.outstanding:,} buffers, {size_text(self.outstanding_bytes)}"
             f" (peak at most {self.peak_outstanding:,} buffers,"
-            f" {_bytes(self.peak_outstanding_bytes)})",
-            f"idle: {_bytes(self.idle_bytes)} (peak at most {_bytes(self.peak_idle_bytes)}),"
+            f" {size_text(self.peak_outstanding_bytes)})",
+            f"idle: {size_text(self.idle_bytes)} (peak at most {size_text(self.peak_idle_bytes)}),"
             f" hit rate: {self.hit_rate:.1%}",
             f"transient: {self.transient:,}, dropped: {self.dropped:,},"
             f" deferred: {self.deferred:,}, waits: {self.waits:,}",
@@ -171,7 +171,7 @@ class Stats:
         return [
             *([f"freed: {freed}"] if freed else []),
             *(
-                [f"released, but still held by views: {_bytes(self.deferred_bytes)}"]
+                [f"released, but still held by views: {size_text(self.deferred_bytes)}"]
                 if self.deferred_bytes
                 else []
             ),
@@ -190,10 +190,10 @@ def _difference(after: T, before: T | None, *, keep: str) -> T:
     return replace(after, **numbers)
 
 
-def _bytes(n: int) -> str:
+def size_text(n: int) -> str:
     """``n`` in the largest unit that gives at least 1, with one decimal unless it is whole."""
     if n < 0:
-        return f"-{_bytes(-n)}"
+        return f"-{size_text(-n)}"
     for shift, unit in ((40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")):
         if n >> shift:
             number = f"{n / (1 << shift):,.1f}".removesuffix(".0")

@@ -173,11 +173,15 @@ def allocators() -> dict[str, dict[str, str]]:
     found = {
         "glibc tuned": {"MALLOC_MMAP_THRESHOLD_": keep, "MALLOC_TRIM_THRESHOLD_": keep},
     }
-    for name in ("jemalloc", "mimalloc"):
-        library = ctypes.util.find_library(name)
-        if library:
-            found[name] = {"LD_PRELOAD": library}
+    for name, library in preloads().items():
+        found[name] = {"LD_PRELOAD": library}
     return found
+
+
+def preloads() -> dict[str, str]:
+    """Return the libraries of other allocators that are installed."""
+    found = {name: ctypes.util.find_library(name) for name in ("jemalloc", "mimalloc")}
+    return {name: library for name, library in found.items() if library}
 
 
 def missing() -> list[str]:

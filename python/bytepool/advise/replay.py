@@ -1,0 +1,187 @@
+"""Replay the recorded allocations of some lines: as they are, and on a real ``Pool``.
+
+``python -m bytepool.advise.replay FILE now|pool`` does it once, and prints the result as JSON. Each
+time runs in a process of its own, so that the allocator starts from the same state.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bytepool import Pool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from bytepool.advise.trace import Site, Trace
+
+ROUNDS = 5
+# The defaults of Pool, which need not be written.
+DEFAULTS = Pool()
+MAX_BUFFERS = DEFAULTS.max_buffers
+MAX_IDLE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a pool would do for these lines."""
+
+    sites: tuple[Site, ...]
+    call: str
+    """The ``Pool(...)`` to write."""
+    hit_rate: float
+    idle_bytes: int
+    """Idle when the program ended."""
+    peak_bytes: int
+    """An upper bound of the bytes in use, as in ``Stats``."""
+    peak_idle_bytes: int
+    saved: float
+    """Predicted CPU seconds saved in one run of the program: the median of several replays."""
+    spread: tuple[float, float]
+    """The least and the most of these replays."""
+    share: float
+    """The share of the recorded events that was replayed; ``saved`` is scaled up from it."""
+
+
+def replay(trace: Trace, folder: Path) -> Replay | None:
+    """Replay the lines that a pool can serve; None if there is no such line."""
+    chosen = {index for index, site in enumerate(trace.sites) if site.way is not None}
+    replayed = 0
+    events: list[tuple[int, int, str]] = []
+    known: set[int] = set()
+    for block, size, index in trace.events:
+        if index in chosen:
+            way = trace.sites[index].way
+            assert way is not None
+            events.append((block, size, way.kind))
+            known.add(block)
+            replayed += 1
+        elif size < 0 and block in known:
+            events.append((block, -1, ""))
+    if not replayed:
+        return None
+    sizes = [size for _, size, _ in events if size > 0]
+    arguments = {"max_size": 1 << (max(sizes) - 1).bit_length()}
+    # First with room for everything, to see how much room is used.
+    path = folder / "replay.json"
+    path.write_text(json.dumps({"events": events, "pool": _roomy(arguments, sizes)}))
+    roomy = _child(path, "pool")
+    if roomy["peak_depth"] > MAX_BUFFERS:
+        arguments["max_buffers"] = roomy["peak_depth"]
+    if roomy["peak_idle_bytes"] > max(MAX_IDLE_BYTES, 4 * arguments["max_size"]):
+        arguments["max_idle_bytes"] = 1 << (roomy["peak_idle_bytes"] - 1).bit_length()
+    path.write_text(json.dumps({"events": events, "pool": arguments}))
+    saved = []
+    for _ in range(ROUNDS):
+        now, pool = _child(path, "now"), _child(path, "pool")
+        saved.append(now["cpu"] - pool["cpu"])
+    sites = tuple(site for index, site in enumerate(trace.sites) if index in chosen)
+    share = replayed / sum(len(site.sizes) for site in sites)
+    return Replay(
+        sites=sites,
+        call=f"Pool({', '.join(f'{name}={_number(n)}' for name, n in arguments.items())})",
+        hit_rate=pool["hit_rate"],
+        idle_bytes=pool["idle_bytes"],
+        peak_bytes=pool["peak_bytes"],
+        peak_idle_bytes=pool["peak_idle_bytes"],
+        saved=statistics.median(saved) / share,
+        spread=(min(saved) / share, max(saved) / share),
+        share=share,
+    )
+
+
+def _roomy(arguments: dict[str, int], sizes: list[int]) -> dict[str, int]:
+    return {**arguments, "max_buffers": len(sizes), "max_idle_bytes": 2 * sum(sizes)}
+
+
+def _number(n: int) -> str:
+    """Write a number of bytes as a programmer does."""
+    for shift in (30, 20, 10):
+        if n >= 1 << shift and n % (1 << shift) == 0:
+            return f"{n >> shift} << {shift}"
+    return str(n)
+
+
+def _child(path: Path, mode: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", "bytepool.advise.replay", str(path), mode],
+        check=True,
+        stdout=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+    )
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
+
+
+# What runs in the child.
+
+
+def makers() -> dict[str, Callable[[int], object]]:
+    """Return how each kind of ``Way`` makes its memory."""
+    new_bytes = ctypes.pythonapi.PyBytes_FromStringAndSize
+    new_bytes.restype, new_bytes.argtypes = ctypes.py_object, (ctypes.c_void_p, ctypes.c_ssize_t)
+
+    def uninitialised(n: int) -> object:
+        return new_bytes(None, n)
+
+    found: dict[str, Callable[[int], object]] = {
+        "bytearray": bytearray,
+        "bytes": uninitialised,
+        "malloc": uninitialised,  # the same call of the allocator
+    }
+    return found
+
+
+def address(thing: object) -> int:
+    """Return where the memory of a bytes, bytearray or memoryview object begins."""
+    if isinstance(thing, bytes):
+        where = ctypes.cast(ctypes.c_char_p(thing), ctypes.c_void_p).value
+        assert where is not None
+        return where
+    return ctypes.addressof(ctypes.c_char.from_buffer(thing))  # type: ignore[arg-type]
+
+
+def once(events: list[tuple[int, int, str]], pool: Pool | None) -> float:
+    """Make, write and free the blocks in order, and return the CPU seconds."""
+    live: dict[int, object] = {}
+    made = makers()
+    begin = time.process_time()
+    for block, size, kind in events:
+        if size < 0:
+            del live[block]
+            continue
+        thing = made[kind](size) if pool is None else pool.view(size)
+        ctypes.memset(address(thing), 1, size)  # as the received message, or the result, is
+        live[block] = thing
+        del thing
+    return time.process_time() - begin
+
+
+def main(path: str, mode: str) -> None:
+    """Replay the file once, and print what it took."""
+    with open(path, encoding="utf-8") as file:  # noqa: PTH123
+        content = json.load(file)
+    pool = Pool(**content["pool"]) if mode == "pool" else None
+    result: dict[str, object] = {"cpu": once(content["events"], pool)}
+    if pool is not None:
+        stats = pool.stats()
+        result |= {
+            "hit_rate": stats.hit_rate,
+            "idle_bytes": stats.idle_bytes,
+            "peak_bytes": stats.peak_outstanding_bytes,
+            "peak_idle_bytes": stats.peak_idle_bytes,
+            "peak_depth": max((bucket.peak_depth for bucket in stats.buckets), default=0),
+        }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
