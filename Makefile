@@ -72,6 +72,11 @@ test-freethreaded: build ## run the Python tests on a CPython without a GIL, whi
 test-clients: build ## run client libraries against a real Redis, NATS, MariaDB and RabbitMQ
 	BYTEPOOL_TEST_SERVERS=real $(BIN)/pytest -p no:cacheprovider tests/test_clients.py
 
+.PHONY: test-advise
+test-advise: build ## ask python -m bytepool.advise about real programs, and measure what its advice saves
+	$(BIN)/pip install $(QUIET) --group advise
+	PYTHONPATH=tests $(BIN)/python -m advise
+
 .PHONY: test-pytest
 test-pytest: build ## test the pytest plugin with pytest 7.0, 8.0 and 9.0
 	bash scripts/pytest_versions.sh
@@ -140,6 +145,11 @@ bench-streams: build ## measure the CPU time of a receiving server: asyncio's st
 .PHONY: bench-clients
 bench-clients: build ## measure what streams.install() saves client libraries of real servers
 	PYTHONPATH=tests $(BIN)/python benches/clients.py
+
+.PHONY: bench-recipes
+bench-recipes: build ## measure the recipes of docs/recipes.md
+	$(BIN)/pip install $(QUIET) --group recipes
+	PYTHONPATH=tests $(BIN)/python benches/recipes.py
 
 .PHONY: bench-memory
 bench-memory: build ## measure the memory of a process after a burst and under a mixed load

@@ -131,9 +131,7 @@ def review(stats: Stats) -> list[str]:
     """
     requests = _requests(stats)
     if requests < ENOUGH_REQUESTS:
-        return [
-            f"{requests:,} requests are too few to judge the pool: wait for {ENOUGH_REQUESTS:,}."
-        ]
+        return [f"Too few requests to judge the pool: {requests:,} of {ENOUGH_REQUESTS:,}."]
     found = [rule.advice(stats) for rule in RULES if rule.applies(stats)]
     if RULES[0].applies(stats) or requests == stats.transient:
         return found

@@ -138,7 +138,8 @@ def run(
             if received and received.si_signo != signal.SIGCHLD:
                 _forward(watched, received)
             # Look before the program is gone.
-            watched.peak_rss = max(watched.peak_rss, processes.peak_rss(watched.pid))
+            for pid in (watched.pid, *processes.descendants(watched.pid)):
+                watched.peak_rss = max(watched.peak_rss, processes.peak_rss(pid))
             ended = _ended(watched.pid)
             if ended is None:
                 _direct(watched, program, environment, old_mask)
@@ -150,13 +151,13 @@ def run(
         signal.pthread_sigmask(signal.SIG_SETMASK, old_mask)
     status, usage = ended
     # The kernel's peak includes this process, of which the child is a copy before it starts.
-    peak = usage.ru_maxrss * 1024
+    peak, own_peak = usage.ru_maxrss * 1024, processes.peak_rss(os.getpid())
     return Run(
         seconds=seconds,
         user=usage.ru_utime,
         system=usage.ru_stime,
         faults=usage.ru_minflt,
-        peak_rss=peak if peak > processes.peak_rss(os.getpid()) else watched.peak_rss,
+        peak_rss=peak if peak > own_peak else watched.peak_rss or peak,
         status=os.waitstatus_to_exitcode(status),
         stopped=watched.stopped,
         interrupted=watched.interrupted,

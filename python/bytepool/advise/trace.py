@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -100,45 +99,91 @@ def read(folder: Path) -> Trace:
     import memray
 
     trace = Trace()
-    allocators = memray.AllocatorType
-    frees = {int(allocators.FREE), int(allocators.MUNMAP)}
-    # Python's own allocator for small objects takes its arenas from mmap.
-    skipped = {int(allocators.MMAP), int(allocators.MUNMAP)}
     sites: dict[tuple[Any, ...], int] = {}
-    block = 0
+    blocks: list[_Block] = []
+    order: list[tuple[int, bool]] = []  # the blocks as they are made (True) and freed
     for path in sorted(folder.glob("trace.*")):
-        by_stack: dict[int, int] = {}
-        live: dict[int, tuple[int, int]] = {}
         try:
             reader = memray.FileReader(path)
         except OSError:  # a process that ended before it wrote anything
             continue
         trace.processes += 1
         with reader:
-            for record in reader.get_allocation_records():
-                allocator, address = record.allocator, record.address
-                if allocator in frees:
-                    if address in live and allocator not in skipped:
-                        number, index = live.pop(address)
-                        trace.sites[index].lifetimes.append(block - number - 1)
-                        _add(trace, (number, -1, -1))
-                elif record.size >= LARGE and allocator not in skipped:
-                    index = by_stack.get(record.stack_id, -1)
-                    if index < 0:
-                        index = by_stack[record.stack_id] = _site(trace, sites, record)
-                    trace.sites[index].sizes.append(record.size)
-                    live[address] = block, index
-                    _add(trace, (block, record.size, index))
-                    block += 1
-    _sort(trace)
+            _read_process(reader, trace, sites, blocks, order)
+    _collect(trace, blocks, order)
     return trace
 
 
-def _add(trace: Trace, event: tuple[int, int, int]) -> None:
-    if len(trace.events) < MOST_EVENTS:
-        trace.events.append(event)
-    else:
-        trace.complete = False
+@dataclass
+class _Block:
+    size: int
+    site: int
+    lifetime: int | None = None
+
+
+def _read_process(
+    reader: Any,
+    trace: Trace,
+    sites: dict[tuple[Any, ...], int],
+    blocks: list[_Block],
+    order: list[tuple[int, bool]],
+) -> None:
+    from memray import AllocatorType
+
+    # Python's own allocator for small objects takes its arenas from mmap.
+    skipped = {int(AllocatorType.MMAP), int(AllocatorType.MUNMAP)}
+    free, realloc = int(AllocatorType.FREE), int(AllocatorType.REALLOC)
+    by_stack: dict[int, int] = {}
+    live: dict[int, int] = {}
+    resized: tuple[int, int] | None = None  # the block that was just freed, and the thread
+    for record in reader.get_allocation_records():
+        allocator, address, size = record.allocator, record.address, record.size
+        if resized and allocator == realloc and record.tid == resized[1]:
+            # memray shows a realloc as a free and an allocation. A block that shrinks stays the
+            # same: socket.recv() allocates what may come, and keeps what came.
+            block = blocks[resized[0]]
+            if size < block.size:
+                block.size, block.lifetime = size, None
+                order.pop()
+                live[address] = resized[0]
+                resized = None
+                continue
+        resized = None
+        if allocator == free:
+            number = live.pop(address, None)
+            if number is not None:
+                blocks[number].lifetime = len(blocks) - number - 1
+                order.append((number, False))
+                resized = number, record.tid
+        elif size >= LARGE and allocator not in skipped:
+            if record.stack_id not in by_stack:
+                by_stack[record.stack_id] = _site(trace, sites, record)
+            live[address] = len(blocks)
+            order.append((len(blocks), True))
+            blocks.append(_Block(size, by_stack[record.stack_id]))
+
+
+def _collect(trace: Trace, blocks: list[_Block], order: list[tuple[int, bool]]) -> None:
+    """Fill the sites and the events with the blocks that stayed large."""
+    for block in blocks:
+        if block.size >= LARGE:
+            site = trace.sites[block.site]
+            site.sizes.append(block.size)
+            if block.lifetime is not None:
+                site.lifetimes.append(block.lifetime)
+    used = [index for index, site in enumerate(trace.sites) if site.sizes]
+    used.sort(key=lambda index: -trace.sites[index].bytes)
+    position = {old: new for new, old in enumerate(used)}
+    trace.sites = [trace.sites[index] for index in used]
+    for number, is_new in order:
+        block = blocks[number]
+        if block.size >= LARGE:
+            if len(trace.events) == MOST_EVENTS:
+                trace.complete = False
+                break
+            trace.events.append(
+                (number, block.size, position[block.site]) if is_new else (number, -1, -1)
+            )
 
 
 def _site(trace: Trace, sites: dict[tuple[Any, ...], int], record: Any) -> int:
@@ -153,11 +198,3 @@ def _site(trace: Trace, sites: dict[tuple[Any, ...], int], record: Any) -> int:
         sites[key] = len(trace.sites)
         trace.sites.append(Site(frame, via, is_stream))
     return sites[key]
-
-
-def _sort(trace: Trace) -> None:
-    """Sort the sites, and let the events refer to the new order."""
-    order = sorted(range(len(trace.sites)), key=lambda index: -trace.sites[index].bytes)
-    position = defaultdict(lambda: -1, {old: new for new, old in enumerate(order)})
-    trace.sites = [trace.sites[index] for index in order]
-    trace.events = [(block, size, position[index]) for block, size, index in trace.events]

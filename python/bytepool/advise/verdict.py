@@ -102,7 +102,7 @@ def small(limit: float, cpu: float, trace: Trace | None) -> Verdict | None:
     few = ""
     if trace:
         few = f"The program allocates {trace.count:,} blocks of 64 KiB and more. "
-    most = f"{limit:.1%} of the CPU time ({limit * cpu * 1e3:.0f} ms)"
+    most = f"{limit:.1%} of the CPU time, {limit * cpu * 1e3:.0f} ms of each run"
     return Verdict("stop", f"{few}Large buffers cost at most {most}.", 0.0)
 
 
