@@ -27,7 +27,7 @@ test: build ## run all tests, and short versions of the long checks
 	$(BIN)/pytest
 
 .PHONY: lint
-lint: build needs-c++ ## check formatting, and run clippy, ruff, mypy and stubtest
+lint: build needs-c++ ## check formatting, run clippy, ruff, mypy and stubtest, and build the docs site
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- --deny warnings
 	cargo clippy --locked --all-targets --features python -- --deny warnings
@@ -40,6 +40,12 @@ lint: build needs-c++ ## check formatting, and run clippy, ruff, mypy and stubte
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	MYPYPATH=python $(BIN)/stubtest --mypy-config-file pyproject.toml bytepool
+	$(BIN)/zensical build --clean --strict
+	$(BIN)/zizmor --offline --quiet .github
+
+.PHONY: docs
+docs: .venv/installed ## build the docs site in target/docs; a warning or a broken link is an error
+	$(BIN)/zensical build --clean --strict
 
 .PHONY: prove
 prove: build ## try every interleaving of two threads, and tens of thousands of random sequences
@@ -141,6 +147,12 @@ instructions: build ## count the instructions of the hot paths, and compare them
 bench-streams: build ## measure the CPU time of a receiving server: asyncio's streams, ours, and alternatives
 	$(BIN)/python benches/streams.py
 	$(BIN)/python benches/idle_connections.py
+
+.PHONY: picture
+picture: build ## measure what the picture in the README shows, and draw it
+	$(BIN)/python benches/streams.py --loops asyncio --tls plain --loads "1 MiB" "16 MiB" "64 KiB-4 MiB" \
+		--contenders "asyncio streams" unchanged frames --json benches/recorded/streams.json
+	$(BIN)/python benches/picture.py
 
 .PHONY: bench-clients
 bench-clients: build ## measure what streams.install() saves client libraries of real servers

@@ -9,6 +9,20 @@ use crate::memory_limit::memory_limit;
 const MAX_SIZE_LIMIT: u64 = 1 << 40;
 
 /// The configuration of a [`Pool`](crate::Pool).
+///
+/// ```
+/// # use std::time::Duration;
+/// # use bytepool::{Config, Pool, Zero};
+/// let pool = Pool::new(Config {
+///     max_size: 1 << 20,                         // larger requests are served, but not pooled
+///     max_bytes: Some(64 << 20),                 // in use and idle together
+///     idle_timeout: Some(Duration::from_secs(5)),
+///     zero: Zero::Release,                       // idle memory holds no old bytes
+///     ..Config::default()
+/// })?;
+/// # assert_eq!(pool.config().max_bytes, Some(64 << 20));
+/// # Ok::<(), bytepool::Error>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Config {
     /// The smallest size class in bytes, rounded up to a power of two. Smaller requests get one of its buffers.

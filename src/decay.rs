@@ -9,6 +9,19 @@ impl Pool {
     ///
     /// Call it as often as you like: it does something once per `idle_timeout`, and otherwise returns 0. So
     /// memory is freed after one to two timeouts without use.
+    ///
+    /// ```
+    /// # use std::{thread, time::Duration};
+    /// # use bytepool::{Config, Pool};
+    /// let idle_timeout = Some(Duration::from_millis(1));
+    /// let pool = Pool::new(Config { idle_timeout, ..Config::default() })?;
+    /// drop(pool.acquire(1 << 20)?);
+    /// while pool.decay() == 0 {
+    ///     thread::sleep(Duration::from_millis(1)); // a server calls it from a timer
+    /// }
+    /// assert_eq!(pool.stats().idle_bytes, 0);
+    /// # Ok::<(), bytepool::Error>(())
+    /// ```
     pub fn decay(&self) -> usize {
         let due = |timeout| self.decay.is_over(timeout);
         if !self.config.idle_timeout.is_some_and(due) {

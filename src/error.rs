@@ -1,6 +1,13 @@
 //! The error type of the core.
 
 /// Why a pool was not made or a request was not served. The pool is unchanged and usable after each.
+///
+/// ```
+/// # use bytepool::{Config, Error, Pool};
+/// let refused = Pool::new(Config { min_size: 2048, max_size: 1024, ..Config::default() });
+/// let error = Error::MinSizeAboveMaxSize { min_size: 2048, max_size: 1024 };
+/// assert_eq!(refused.err(), Some(error));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {

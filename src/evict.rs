@@ -11,6 +11,14 @@ use crate::storage::Storage;
 impl Pool {
     /// Frees idle memory until `keep_bytes` are left, and returns how many bytes it freed. Buffers that were
     /// not used since the last eviction go first, of those the largest.
+    ///
+    /// ```
+    /// # use bytepool::{Config, Pool};
+    /// let pool = Pool::new(Config::default())?;
+    /// drop(pool.acquire(1 << 20)?);
+    /// assert_eq!(pool.trim(0), 1 << 20);
+    /// # Ok::<(), bytepool::Error>(())
+    /// ```
     pub fn trim(&self, keep_bytes: usize) -> usize {
         let excess = self.idle_bytes().saturating_sub(keep_bytes);
         self.evict_unused_first(excess, Reason::Trimmed)
@@ -18,6 +26,16 @@ impl Pool {
 
     /// Frees idle memory and ends all waits; from now on the pool keeps nothing and lends nothing. Buffers in
     /// use stay valid.
+    ///
+    /// ```
+    /// # use bytepool::{Config, Error, Pool};
+    /// let pool = Pool::new(Config::default())?;
+    /// let mut buffer = pool.acquire(10)?;
+    /// pool.close();
+    /// assert_eq!(pool.acquire(10).err(), Some(Error::Closed { requested: 10 }));
+    /// buffer.fill(1); // still valid
+    /// # Ok::<(), bytepool::Error>(())
+    /// ```
     pub fn close(&self) {
         self.budget.close();
         self.drain(Reason::Closed);

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+import runpy
+import shlex
 import subprocess
+import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +19,27 @@ import bytepool
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SITE: str = PROJECT["urls"]["Documentation"]
+REPOSITORY: str = PROJECT["urls"]["Repository"]
 
 
 def check_shell(example: Example) -> None:
-    """Check that shell blocks name targets of the Makefile. ``.ci/run`` runs the targets."""
+    """Check that targets, extras and modules exist. ``.ci/run`` runs the targets."""
     for line in example.parsed.splitlines():
-        program, target = line.split()
-        assert program == "make"
-        subprocess.run(["make", "-n", target], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        match shlex.split(line, comments=True):
+            case ["make", target]:
+                subprocess.run(
+                    ["make", "-n", target], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
+                )
+            case ["pip", "install", package]:
+                name, _, extra = package.rstrip("]").partition("[")
+                assert name in (PROJECT["name"], ".")
+                assert not extra or extra in PROJECT["optional-dependencies"]
+            case ["python", "-m", module, *_]:
+                assert find_spec(module)
+            case words:
+                assert words[:2] == ["apt", "install"], line
 
 
 PARSERS: list[Any] = [PythonCodeBlockParser(), CodeBlockParser("sh", check_shell)]
@@ -44,6 +61,23 @@ def anchors(document: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def local(link: str, document: Path) -> tuple[Path, str] | None:
+    """The file that a link points to and its anchor; None if it is not of this project."""
+    path, _, anchor = link.partition("#")
+    if path.startswith(SITE):
+        page = path.removeprefix(SITE).rstrip("/") or "index"
+        path = f"docs/{page}" if Path(page).suffix else f"docs/{page}.md"
+    elif path.startswith(REPOSITORY):
+        path = re.sub("^/(blob|tree)/main", "", path.removeprefix(REPOSITORY)).strip("/")
+        if path in ("issues", "security/advisories/new"):  # pages without a file
+            return None
+    elif ":" in path:
+        return None
+    else:
+        return (document.parent / path if path else document), anchor
+    return ROOT / path, anchor
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.name))
 def test_code_blocks_run(document: Path, capsys: pytest.CaptureFixture[str]) -> None:
     examples = list(Sybil(PARSERS).parse(document))
@@ -60,14 +94,38 @@ def test_code_blocks_run(document: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_links_and_paths_exist(document: Path) -> None:
     text = without_code(document)
     for link in re.findall(r"\]\(([^)]+)\)", text):
-        path, _, anchor = link.partition("#")
-        if path.startswith("https:"):
-            continue
-        target = document.parent / path if path else document
-        assert target.exists(), link
-        assert not anchor or anchor in anchors(target), link
+        if found := local(link, document):
+            target, anchor = found
+            assert target.exists(), link
+            assert not anchor or anchor in anchors(target), link
     for path in re.findall(r"`((?:src|tests|scripts|docs|benches|examples|fuzz)/[\w./-]*)`", text):
         assert (ROOT / path).exists(), path
+
+
+def test_the_readme_has_only_absolute_links() -> None:
+    """A package index shows the README, and knows no other file of the repository."""
+    links = re.findall(r"\]\(([^)]+)\)", without_code(ROOT / "README.md"))
+    assert links
+    assert all(link.startswith("https:") for link in links)
+
+
+def test_all_files_state_the_same_addresses_and_version() -> None:
+    crate = tomllib.loads((ROOT / "Cargo.toml").read_text())["package"]
+    assert (crate["homepage"], crate["repository"]) == (SITE, REPOSITORY)
+    assert SITE in (bytepool.__doc__ or "")
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"repository-code: {REPOSITORY}\n" in citation
+    assert f"version: {crate['version']}\n" in citation
+    assert f"## {crate['version']} (" in (ROOT / "CHANGELOG.md").read_text()
+    site = (ROOT / "mkdocs.yml").read_text()
+    assert f"site_url: {SITE}\n" in site
+    assert f"repo_url: {REPOSITORY}\n" in site
+
+
+def test_the_picture_shows_the_recorded_runs() -> None:
+    script = runpy.run_path(str(ROOT / "benches/picture.py"))
+    drawn = script["draw"]({panel: script["measured"](panel) for panel in script["PANELS"]})
+    assert drawn == (ROOT / "docs/cpu-per-gb.svg").read_text(), "run benches/picture.py"
 
 
 def test_the_reference_states_the_defaults() -> None:

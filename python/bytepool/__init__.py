@@ -10,6 +10,9 @@
 and ``pool.stats()`` counts what happened. Memory is returned to the pool when nothing refers to it
 any more, so a release too early, twice, or never cannot corrupt memory. ``default_pool()`` is the
 pool that is used wherever you give none.
+
+``bytepool.streams`` has asyncio's streams with fewer copies, and ``bytepool.blocking`` has sockets
+and files for threads. All guides: https://bytepool.readthedocs.io/en/latest/
 """
 
 from bytepool import _fork as _fork

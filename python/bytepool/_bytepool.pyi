@@ -100,30 +100,31 @@ class PoolExhaustedError(MemoryError):
 class Pool:
     """A pool of reusable byte buffers in size classes.
 
-    min_size: the smallest size class in bytes, rounded up to a power of two. A smaller request gets a
-        buffer of this class, and a view of exactly the bytes it asked for. Each doubling has two classes.
-    max_size: the largest pooled size in bytes. A larger request is *transient*: it is served with exactly
-        as many bytes, counted, and freed when it is returned. Below 4096, give a ``min_size`` too.
-    max_buffers: how many idle buffers each size class keeps. 0 keeps none.
-    name: the pool's name in ``repr``, stats and metrics.
-    track: which buffers are recorded: ``"off"``, ``"sampled"`` (one in 128) or ``"all"``. ``tracked()``
-        lists the records of the buffers in use. A recorded handle that is dropped without ``release()``
-        gives a ResourceWarning. None means the value of the environment variable ``BYTEPOOL_TRACK``, or
-        ``"off"``.
-    max_idle_bytes: how many idle bytes the whole pool keeps. 0 keeps none. None means 64 MiB, or four times
-        ``max_size`` if that is more, but at most half of the memory limit of a container (its cgroup). A
-        full pool evicts the buffers that were not used since the last eviction.
-    max_bytes: the budget: how many bytes may be in use and idle together, transient ones included. None
-        means no limit. Each buffer counts with the capacity of its size class. No class is larger than
-        the budget.
-    idle_timeout: idle memory that was not needed for this many seconds is freed, at the latest after twice
-        that time; see ``decay()``. None keeps idle memory.
-    zero: when reused memory is zeroed. ``"never"``: a buffer shows the bytes of its previous user.
-        ``"release"``: bytes are zeroed when they are returned, so idle memory holds no old bytes.
-        ``"allocate"``: the requested bytes are zeroed when they are allocated. Other threads run while
-        64 KiB or more are zeroed.
-    poison: for debugging. Returned memory is filled with the byte 0xDB. If it has changed when it is
-        allocated again, the allocation raises BytesOverwrittenError.
+    Args:
+        min_size: the smallest size class in bytes, rounded up to a power of two. A smaller request gets a
+            buffer of this class, and a view of exactly the bytes it asked for. Each doubling has two classes.
+        max_size: the largest pooled size in bytes. A larger request is *transient*: it is served with exactly
+            as many bytes, counted, and freed when it is returned. Below 4096, give a ``min_size`` too.
+        max_buffers: how many idle buffers each size class keeps. 0 keeps none.
+        name: the pool's name in ``repr``, stats and metrics.
+        track: which buffers are recorded: ``"off"``, ``"sampled"`` (one in 128) or ``"all"``. ``tracked()``
+            lists the records of the buffers in use. A recorded handle that is dropped without ``release()``
+            gives a ResourceWarning. None means the value of the environment variable ``BYTEPOOL_TRACK``, or
+            ``"off"``.
+        max_idle_bytes: how many idle bytes the whole pool keeps. 0 keeps none. None means 64 MiB, or four times
+            ``max_size`` if that is more, but at most half of the memory limit of a container (its cgroup). A
+            full pool evicts the buffers that were not used since the last eviction.
+        max_bytes: the budget: how many bytes may be in use and idle together, transient ones included. None
+            means no limit. Each buffer counts with the capacity of its size class. No class is larger than
+            the budget.
+        idle_timeout: idle memory that was not needed for this many seconds is freed, at the latest after twice
+            that time; see ``decay()``. None keeps idle memory.
+        zero: when reused memory is zeroed. ``"never"``: a buffer shows the bytes of its previous user.
+            ``"release"``: bytes are zeroed when they are returned, so idle memory holds no old bytes.
+            ``"allocate"``: the requested bytes are zeroed when they are allocated. Other threads run while
+            64 KiB or more are zeroed.
+        poison: for debugging. Returned memory is filled with the byte 0xDB. If it has changed when it is
+            allocated again, the allocation raises BytesOverwrittenError.
 
     Raises ValueError if a number is negative, ``min_size > max_size``, ``max_size`` is 2**40 or more,
     ``zero`` or ``track`` is not one of its three values, or the environment variable
@@ -210,7 +211,7 @@ class Pool:
 
         There is no handle and nothing to release: the bytes are returned when the view, and everything
         made from it, is gone. Unlike a bytearray, the view may show old bytes, has a fixed size and none of the
-        methods for text, and ``in`` does not search; see ``docs/views.md``.
+        methods for text, and ``in`` does not search. The guide on views lists all differences.
 
         ``timeout`` and the errors are those of ``allocate()``.
         """
@@ -223,8 +224,9 @@ class Pool:
     def trim(self, keep_bytes: SupportsIndex = 0) -> int:
         """Free idle memory now, and return how many bytes it freed.
 
-        keep_bytes: how many idle bytes may stay. Buffers that were not used since the last eviction are
-            freed first, the largest of them first.
+        Args:
+            keep_bytes: how many idle bytes may stay. Buffers that were not used since the last eviction are
+                freed first, the largest of them first.
 
         Buffers of 64 KiB and more go back to the system. Smaller ones go back to the allocator of the C
         library, which may keep them. Buffers in use are not touched.

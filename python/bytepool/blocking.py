@@ -79,14 +79,15 @@ def frames(
     ``for message in frames(sock):`` ends when the peer closes between two frames. Parameters
     and defaults are those of ``frames`` in ``bytepool.streams``.
 
-    length_size: bytes of the length field, 1 to 8. The field is unsigned.
-    byteorder: "big" or "little".
-    offset: bytes of a frame before the length field.
-    adjustment: added to the value of the length field. The sum is the number of bytes that follow
-        the field. It is negative if the field also counts the bytes before its end.
-    strip: bytes to drop from the front of each frame. None drops everything up to the end of the
-        length field, so that a message is the body alone; 0 keeps the whole frame.
-    max_size: bytes of the largest message to accept.
+    Args:
+        length_size: bytes of the length field, 1 to 8. The field is unsigned.
+        byteorder: "big" or "little".
+        offset: bytes of a frame before the length field.
+        adjustment: added to the value of the length field. The sum is the number of bytes that
+            follow the field. It is negative if the field also counts the bytes before its end.
+        strip: bytes to drop from the front of each frame. None drops everything up to the end of
+            the length field, so that a message is the body alone; 0 keeps the whole frame.
+        max_size: bytes of the largest message to accept.
 
     This reads ahead: do not receive from the socket yourself afterwards. The socket's timeout
     bounds each message. After an error inside a message's body the iterator has ended: close the

@@ -3,7 +3,7 @@
 Without a timer, a pool decays at every 1,024th return of a buffer to a size class, and when
 Python's garbage collector runs. A process that sleeps does neither, and a process that frees as
 many objects as it creates collects no garbage. A server should therefore use a timer of its event
-loop, or a thread::
+loop, or a thread:
 
     with bytepool.decay.in_loop(pool):       # in a coroutine
         await serve_forever()

@@ -1,6 +1,6 @@
 """Prometheus metrics of pools. Install them with ``pip install 'bytepool[prometheus]'``.
 
-::
+Register your pools once:
 
     from bytepool import prometheus
 

@@ -16,6 +16,17 @@ impl Pool {
     /// Like [`acquire`](Self::acquire), but if the budget is used up it waits until the bytes are free or
     /// `timeout` has passed. First come, first served: small requests do not starve a large one.
     ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use bytepool::{Config, Error, Pool};
+    /// let pool = Pool::new(Config { max_bytes: Some(1 << 20), ..Config::default() })?;
+    /// let all = pool.acquire(1 << 20)?;
+    /// let refused = pool.acquire_timeout(1, Duration::from_millis(1));
+    /// assert!(matches!(refused, Err(Error::Exhausted { .. })));
+    /// # drop(all);
+    /// # Ok::<(), bytepool::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// Those of [`acquire`](Self::acquire). A request above the whole budget is an error immediately.
     pub fn acquire_timeout(&self, n: usize, timeout: Duration) -> Result<Buffer<&Self>, Error> {

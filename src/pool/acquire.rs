@@ -56,6 +56,15 @@ impl Pool {
     /// Lends a buffer of exactly `n` bytes: an idle one if there is one, otherwise a fresh one. A request above
     /// `max_size` is *transient*: served, counted, never pooled. `n` may be 0.
     ///
+    /// ```
+    /// # use bytepool::{Config, Pool};
+    /// let pool = Pool::new(Config::default())?;
+    /// let mut message = pool.acquire(100_000)?;
+    /// message[..5].copy_from_slice(b"hello");
+    /// assert_eq!(message.len(), 100_000);
+    /// # Ok::<(), bytepool::Error>(())
+    /// ```
+    ///
     /// # Errors
     /// `n` is more than the platform can address or the system has; the budget (`max_bytes`) is used up or
     /// has waiters; the pool is closed.
@@ -66,6 +75,15 @@ impl Pool {
 
     /// Like [`acquire`](Self::acquire), for a buffer that moves into a task, another thread, or a struct: it
     /// keeps the pool alive. This costs two more atomic operations, on a counter that all threads share.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use bytepool::{Config, Pool};
+    /// let pool = Arc::new(Pool::new(Config::default())?);
+    /// let buffer = Pool::acquire_owned(&pool, 100_000)?;
+    /// std::thread::spawn(move || drop(buffer)).join().unwrap();
+    /// # Ok::<(), bytepool::Error>(())
+    /// ```
     ///
     /// A pool that lives as long as the process costs nothing more. Make it static, and `acquire` returns
     /// buffers that move anywhere:

@@ -18,6 +18,18 @@ use crate::storage::{Free, Storage, free};
 /// A pool of byte buffers in size classes.
 ///
 /// Every method takes `&self`: share the pool by reference or in an [`Arc`](std::sync::Arc).
+///
+/// ```
+/// # use bytepool::{Config, Pool};
+/// let pool = Pool::new(Config::default())?;
+/// std::thread::scope(|scope| {
+///     for _ in 0..2 {
+///         scope.spawn(|| pool.acquire(100_000).map(|mut buffer| buffer.fill(1)));
+///     }
+/// });
+/// assert_eq!(pool.stats().outstanding, 0);
+/// # Ok::<(), bytepool::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct Pool {
     pub(crate) config: Config,
@@ -62,6 +74,13 @@ impl Pool {
     /// A pool that pools nothing: every request allocates, every drop frees. It counts requests and refuses
     /// them as a pool does, so you can swap it in when you suspect a memory bug. Its configuration is the
     /// default one.
+    ///
+    /// ```
+    /// let pool = bytepool::Pool::null();
+    /// drop(pool.acquire(100_000)?); // freed, not kept
+    /// assert_eq!(pool.stats().idle_bytes, 0);
+    /// # Ok::<(), bytepool::Error>(())
+    /// ```
     #[must_use]
     pub fn null() -> Self {
         Self::null_for(Config::DEFAULT)
@@ -97,6 +116,16 @@ impl Pool {
     }
 
     /// A snapshot of the counters.
+    ///
+    /// ```
+    /// # use bytepool::{Config, Pool};
+    /// let pool = Pool::new(Config::default())?;
+    /// drop(pool.acquire(100_000)?);
+    /// drop(pool.acquire(100_000)?);
+    /// let bucket = &pool.stats().buckets[0];
+    /// assert_eq!((bucket.size, bucket.misses, bucket.hits), (131_072, 1, 1));
+    /// # Ok::<(), bytepool::Error>(())
+    /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
         let Self {

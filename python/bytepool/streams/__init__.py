@@ -45,9 +45,10 @@ async def open_connection(
 ) -> tuple[StreamReader, StreamWriter]:
     """Do what ``asyncio.open_connection`` does, with two parameters more.
 
-    pool: where ``readview`` and ``frames`` take memory; None is ``bytepool.default_pool()``.
-    stall_timeout: a read of 64 KiB or more for which the peer sends nothing in so many seconds
-        raises TimeoutError, and the connection is aborted. None lets it wait.
+    Args:
+        pool: where ``readview`` and ``frames`` take memory; None is ``bytepool.default_pool()``.
+        stall_timeout: a read of 64 KiB or more for which the peer sends nothing in so many seconds
+            raises TimeoutError, and the connection is aborted. None lets it wait.
     """
     loop = asyncio.get_running_loop()
     reader, protocol = _pair(limit, loop, pool, stall_timeout)

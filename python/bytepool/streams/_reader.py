@@ -26,9 +26,10 @@ class StreamReader(Reader, asyncio.StreamReader):  # type: ignore[misc]
     which fills memory of yours, ``readview(n)``, which returns pooled memory, and ``frames()``,
     which iterates over length-prefixed messages.
 
-    pool: where pooled memory comes from; None is ``bytepool.default_pool()``.
-    stall_timeout: a read in place (64 KiB and more) for which nothing comes in so many seconds
-        raises TimeoutError, and the connection is aborted; None lets it wait.
+    Args:
+        pool: where pooled memory comes from; None is ``bytepool.default_pool()``.
+        stall_timeout: a read in place (64 KiB and more) for which nothing comes in so many seconds
+            raises TimeoutError, and the connection is aborted; None lets it wait.
     """
 
     def __init__(

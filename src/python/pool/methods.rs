@@ -140,7 +140,7 @@ impl Pool {
     ///
     /// There is no handle and nothing to release: the bytes are returned when the view, and everything
     /// made from it, is gone. Unlike a bytearray, the view may show old bytes, has a fixed size and none of the
-    /// methods for text, and ``in`` does not search; see ``docs/views.md``.
+    /// methods for text, and ``in`` does not search. The guide on views lists all differences.
     ///
     /// ``timeout`` and the errors are those of ``allocate()``.
     #[pyo3(
@@ -157,8 +157,9 @@ impl Pool {
 
     /// Free idle memory now, and return how many bytes it freed.
     ///
-    /// keep_bytes: how many idle bytes may stay. Buffers that were not used since the last eviction are
-    ///     freed first, the largest of them first.
+    /// Args:
+    ///     keep_bytes: how many idle bytes may stay. Buffers that were not used since the last eviction are
+    ///         freed first, the largest of them first.
     ///
     /// Buffers of 64 KiB and more go back to the system. Smaller ones go back to the allocator of the C
     /// library, which may keep them. Buffers in use are not touched.
