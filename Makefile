@@ -36,6 +36,7 @@ lint: build needs-c++ ## check formatting, run clippy, ruff, mypy and stubtest, 
 	cargo fmt --check --manifest-path benches/allocators/Cargo.toml
 	cargo clippy --locked --benches --manifest-path benches/allocators/Cargo.toml --target-dir target/allocators \
 		-- --deny warnings
+	RUSTDOCFLAGS="--deny warnings" cargo doc --locked --no-deps $(QUIET)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
