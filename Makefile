@@ -14,7 +14,7 @@ LOOM := RUSTFLAGS="--cfg loom" $(CORE) --release --config profile.release.lto=fa
 
 .PHONY: help
 help: ## list all targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 19
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 19
 
 .PHONY: demo
 demo: build ## send real files to a server, with asyncio's streams and with ours, and check every byte
@@ -177,20 +177,66 @@ coverage: build ## list the lines of the package and the crate that no test reac
 	bash scripts/coverage.sh
 
 .PHONY: wheel
-wheel: build ## build an abi3 wheel for CPython 3.11 and newer in target/wheels
+wheel: build ## build an abi3 wheel for this machine and CPython 3.11 and newer, in target/wheels
 	rm -rf target/wheels
 	$(BIN)/maturin build --release --locked --out target/wheels $(QUIET)
 
-VERSIONS ?= 3.11 3.12 3.13
-
-.PHONY: test-wheel
-test-wheel: wheel ## run the Python tests on CPython 3.11, 3.12 and 3.13, with the built wheel
-	bash scripts/wheel.sh $(VERSIONS)
+# t: without a GIL, with a wheel of its own.
+VERSIONS ?= 3.11 3.12 3.13 3.14 3.15 3.14t
+# target/dist takes what `make wheels` built.
+WHEELS ?= target/wheels
 
 .PHONY: test-versions
-test-versions: wheel ## run the Python tests on CPython 3.14 and 3.15, from Debian testing if missing
-	@# valgrind is too old for the C library that they bring along.
-	PYTEST_ADDOPTS=--ignore=tests/test_memcheck.py bash scripts/wheel.sh 3.14 3.15
+test-versions: $(if $(filter target/wheels,$(WHEELS)),wheel,build) ## run the Python tests on each CPython, from Debian testing if missing, with the abi3 wheel
+	@# valgrind is too old for the C library that Debian testing's Python brings along.
+	PYTEST_ADDOPTS="$(PYTEST_ADDOPTS) --ignore=tests/test_memcheck.py" \
+		bash scripts/wheel.sh $(WHEELS) $(filter-out %t,$(VERSIONS))
+	$(if $(filter %t,$(VERSIONS)),FREETHREADED=$(FREETHREADED) bash scripts/freethreaded.sh)
+
+TARGETS ?= x86_64-unknown-linux-gnu aarch64-unknown-linux-gnu
+
+.PHONY: wheels
+wheels: needs-release ## build and check the wheels for a package index, in target/dist; others: make wheels TARGETS=...
+	bash scripts/wheels.sh $(TARGETS)
+
+.PHONY: test-reproducible
+test-reproducible: wheels ## build this machine's wheel again in another folder, and compare the bytes
+	bash scripts/reproducible.sh
+
+.PHONY: test-arm64
+test-arm64: wheels ## run the Python tests on Debian's arm64 Python under qemu, with the wheel for it
+	bash scripts/arm64.sh target/dist
+
+.PHONY: sdist
+sdist: needs-release ## build the source distribution in target/dist
+	rm -f target/dist/*.tar.gz
+	$(BIN)/maturin sdist --out target/dist $(QUIET)
+	$(BIN)/twine check --strict target/dist/*.tar.gz
+
+.PHONY: test-sdist
+test-sdist: sdist ## build the source distribution without a network, and run its tests
+	bash scripts/sdist.sh
+
+.PHONY: test-debian
+test-debian: ## follow the README in a new Debian 13, with nothing but the packages that the README names
+	rm -rf target/debian13/newcomer
+	bash scripts/debian.sh newcomer "$$(sed -n 's/^apt install //p' README.md)" "make demo; make test"
+
+.PHONY: test-windows
+test-windows: ## run the tests of the core, and the wheel's, on Windows: under wine in a Debian 13
+	bash scripts/windows.sh
+
+.PHONY: audit
+audit: needs-release target/tools/bin/cargo-deny ## look for known vulnerabilities, and check licences and sources; needs the internet
+	PATH=$(CURDIR)/target/tools/bin:$$PATH cargo deny --locked check
+	$(BIN)/pip-audit --strict --local --skip-editable --progress-spinner off
+
+target/tools/bin/cargo-deny: | needs
+	cargo install --locked --root target/tools cargo-deny
+
+.PHONY: needs-release
+needs-release: .venv/installed
+	$(BIN)/pip install $(QUIET) --group release
 
 .PHONY: build
 build: .venv/installed ## build the extension, and install it in .venv

@@ -37,8 +37,7 @@ find_python() {
 # Gives apt its own state and sources, so that the machine's apt does not change.
 prepare_apt() {
     local mirror suite keys=/usr/share/keyrings/debian-archive-keyring.gpg
-    command -v apt-get >/dev/null && [ -e "$keys" ] || return 1
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' | grep -m 1 '/debian/$') || return 1
+    mirror=$(bash scripts/debian_mirror.sh 2>/dev/null) || return 1
     mkdir -p "$apt"/{state/lists/partial,cache/archives/partial,parts,sources}
     : >"$apt/status"
     for suite in testing stable; do

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
-# Runs the Python tests against the built wheel, on each Python version named.
+# Runs the Python tests against the wheel in a folder, on each Python version named: wheel.sh FOLDER VERSION ...
 # The wheel is installed in an environment of its own, which never sees the source package.
 set -euo pipefail
+wheels=$1
+shift
 failed=()
 
 for version in "$@"; do
@@ -15,8 +17,8 @@ for version in "$@"; do
         "$env/bin/pip" install --quiet --group test
         touch "$env/installed"
     fi
-    "$env/bin/pip" install --quiet --force-reinstall --no-deps target/wheels/bytepool-*-abi3-*.whl
-    echo "== $("$env/bin/python" -VV), $(ls target/wheels)"
+    "$env/bin/pip" install --quiet --force-reinstall --no-deps --no-index --find-links "$wheels" --only-binary bytepool bytepool
+    echo "== $("$env/bin/python" -VV), $wheels"
     "$env/bin/pytest" -p no:cacheprovider || failed+=("$version")
 done
 [ ${#failed[@]} = 0 ] || {

@@ -109,7 +109,7 @@ impl<L: Lender> Buffer<L> {
     #[cold]
     pub(crate) fn prepare(&mut self) -> Result<(), Error> {
         let Config { poison, zero, .. } = *self.lender.config();
-        if poison && let Some(storage) = &self.storage {
+        if let Some(storage) = self.storage.as_ref().filter(|_| poison) {
             let written = storage.iter().position(|&byte| byte != POISON);
             if let Some(offset) = written {
                 return Err(Error::Overwritten {

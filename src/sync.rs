@@ -85,10 +85,10 @@ mod imp {
                     _ => thread::sleep(Duration::from_micros(50)),
                 }
                 attempt = attempt.saturating_add(1);
-                if !self.0.is_locked()
-                    && let Some(guard) = self.0.try_lock()
-                {
-                    return guard;
+                if !self.0.is_locked() {
+                    if let Some(guard) = self.0.try_lock() {
+                        return guard;
+                    }
                 }
             }
         }

@@ -93,7 +93,7 @@ impl<T> Bucket<T> {
             return Pushed::Refused(item);
         }
         shard.push(item, by);
-        if shard.returned.is_multiple_of(DECAY_EVERY) {
+        if shard.returned % DECAY_EVERY == 0 {
             Pushed::KeptAndDecayDue
         } else {
             Pushed::Kept
@@ -110,10 +110,10 @@ impl<T> Bucket<T> {
         }
         for distance in (1..SHARDS).cycle().take((SHARDS - 1) * ATTEMPTS) {
             // Only tried, because this thread holds a lock that the other's owner may be waiting for.
-            if let Some(mut other) = self.shard(index.wrapping_add(distance)).try_lock()
-                && let Some(item) = own.pop_from(&mut other)
-            {
-                return Some(item);
+            if let Some(mut other) = self.shard(index.wrapping_add(distance)).try_lock() {
+                if let Some(item) = own.pop_from(&mut other) {
+                    return Some(item);
+                }
             }
         }
         None

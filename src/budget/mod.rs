@@ -170,11 +170,12 @@ impl Budget {
     /// calls `Wake`.
     pub(crate) fn hand_to_waiter(&self, storage: Storage) -> Result<Option<Wake>, Storage> {
         let mut state = self.state.lock();
-        let fits = |waiter: &mut Arc<Waiter>| waiter.need() == storage.len();
-        match state.waiters.pop_front_if(fits) {
-            Some(waiter) => Ok(waiter.grant(Grant::Returned(storage))),
-            None => Err(storage),
+        let next = state.waiters.front().map(|waiter| waiter.need());
+        if next != Some(storage.len()) {
+            return Err(storage);
         }
+        let waiter = state.waiters.pop_front();
+        Ok(waiter.and_then(|waiter| waiter.grant(Grant::Returned(storage))))
     }
 
     /// Takes what the waiter was granted. `None`: nothing yet.

@@ -145,10 +145,10 @@ impl ReceiveBuffer {
         let py = this.py();
         if is_alone(&this) {
             let mut owner = this.get().owner.lock();
-            if let Owner::Bytes(_) = *owner
-                && let Owner::Bytes(object) = std::mem::replace(&mut *owner, Owner::Nobody)
-            {
-                return Ok(object.into_bound(py));
+            if let Owner::Bytes(_) = *owner {
+                if let Owner::Bytes(object) = std::mem::replace(&mut *owner, Owner::Nobody) {
+                    return Ok(object.into_bound(py));
+                }
             }
         }
         this.get().copy_out(py, 0, this.get().len)

@@ -94,7 +94,7 @@ impl Tracker {
         // which does not bias the sample.
         let seen = self.seen.load(Ordering::Relaxed);
         self.seen.store(seen.wrapping_add(1), Ordering::Relaxed);
-        seen.is_multiple_of(SAMPLE)
+        seen % SAMPLE == 0
     }
 
     #[cold]

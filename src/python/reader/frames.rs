@@ -186,10 +186,10 @@ impl Work {
             let memory = ReceiveBuffer::bytes(py, size)?;
             return self.receive_rest(this, py, name, memory, format.strip);
         }
-        if self.result.is_none()
-            && let Some(wait) = self.lend(reader, size)?
-        {
-            return Ok(wait);
+        if self.result.is_none() {
+            if let Some(wait) = self.lend(reader, size)? {
+                return Ok(wait);
+            }
         }
         let Some(view) = self.result.as_ref().map(|view| view.bind(py).clone()) else {
             return Ok(Progress::Ready(py.None()));

@@ -1,0 +1,69 @@
+"""What other systems lack, taken away here: the package works without it."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from helpers import run_python
+
+from bytepool.bench import __main__ as bench
+
+WITHOUT = """
+    import os, socket
+    unix = socket.AF_UNIX
+    del os.fork, os.register_at_fork, socket.AF_UNIX
+    import bytepool.decay, bytepool.prometheus, bytepool.streams
+    socket.AF_UNIX = unix  # the event loop of this system wakes itself with such a socket
+"""
+
+
+def test_streams_work_without_unix_sockets_and_fork_hooks() -> None:
+    code = f"""{WITHOUT}
+    import asyncio
+    from bytepool import Pool, streams
+
+    data = bytes(range(256)) * 2000
+
+    async def echo(reader, writer):
+        writer.write(await reader.readview(len(data)))
+        writer.close()
+        await writer.wait_closed()
+
+    async def main():
+        async with await asyncio.start_server(echo, "127.0.0.1", 0) as server:
+            address = server.sockets[0].getsockname()
+            reader, writer = await asyncio.open_connection(*address)
+            assert isinstance(reader, streams.StreamReader)
+            writer.write(data)
+            assert await reader.read() == data
+            writer.close()
+            await writer.wait_closed()
+
+    with streams.install():
+        asyncio.run(main())
+    assert not hasattr(streams, "open_unix_connection")
+    print(*sorted(name for name in streams.__all__ if "unix" in name), "done")
+    """
+    assert run_python(code) == "done\n"
+
+
+def test_budget_and_decay_work_without_fork_hooks() -> None:
+    code = f"""{WITHOUT}
+    import threading
+    from bytepool import Pool, decay
+
+    pool = Pool(1024, 1024, max_bytes=1024, idle_timeout=0.01)
+    with decay.in_thread(pool):
+        alloc = pool.allocate(1000)
+        threading.Timer(0.05, alloc.release).start()
+        assert len(pool.view(1000, timeout=20)) == 1000
+    print("done")
+    """
+    assert run_python(code) == "done\n"
+
+
+def test_bench_names_the_system_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(SystemExit, match="needs Linux"):
+        bench.main()
