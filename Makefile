@@ -224,7 +224,7 @@ test-debian: ## follow the README in a new Debian 13, with nothing but the packa
 
 .PHONY: test-windows
 test-windows: ## run the tests of the core, and the wheel's, on Windows: under wine in a Debian 13
-	bash scripts/windows.sh
+	bash scripts/cross.sh "bash scripts/windows.sh"
 
 .PHONY: audit
 audit: needs-release target/tools/bin/cargo-deny ## look for known vulnerabilities, and check licences and sources; needs the internet

@@ -8,7 +8,7 @@ bash scripts/copy_checkout.sh "$copy"
 bin=$PWD/.venv/bin dist=$PWD/target/dist
 SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
-(cd "$copy" && PATH=$bin:$PATH CARGO_TARGET_DIR=$copy/target bash scripts/build_wheel.sh "$target" maturin again)
+(cd "$copy" && PATH=$bin:$PATH CARGO_TARGET_DIR=$copy/target bash scripts/build_wheel.sh "$target" again)
 for wheel in "$copy"/again/*.whl; do
     cmp "$wheel" "$dist/$(basename "$wheel")"
     echo "equal: $(basename "$wheel")"

