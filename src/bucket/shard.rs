@@ -103,11 +103,11 @@ impl<T> Shard<T> {
     #[inline(always)]
     pub(crate) fn push(&mut self, item: T, by: ReturnedBy) {
         self.count_return(by);
-        if let Some(older) = self.newest.replace(item)
-            && self.older.len() < self.older.capacity()
-        // always: tells the compiler that nothing grows
-        {
-            self.older.push_back(older);
+        if let Some(older) = self.newest.replace(item) {
+            // Always true. It tells the compiler that nothing grows.
+            if self.older.len() < self.older.capacity() {
+                self.older.push_back(older);
+            }
         }
     }
 

@@ -56,9 +56,7 @@ const SMALL_ALLOCATION: usize = 64 << 10;
 impl From<Error> for PyErr {
     #[cold]
     fn from(error: Error) -> Self {
-        if let Error::OutOfMemory { requested } = error
-            && requested < SMALL_ALLOCATION
-        {
+        if matches!(error, Error::OutOfMemory { requested } if requested < SMALL_ALLOCATION) {
             // No memory is left for a message, and Rust aborts the process when a `String` cannot grow.
             return Python::attach(|py| {
                 let bare = py.get_type::<PyMemoryError>().call0();

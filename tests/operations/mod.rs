@@ -249,9 +249,7 @@ impl<'a> Run<'a> {
         self.check();
         self.pool.trim(0);
         self.check();
-        if let Some(max_bytes) = self.config.max_bytes
-            && !self.closed
-        {
+        if let Some(max_bytes) = self.config.max_bytes.filter(|_| !self.closed) {
             assert_eq!(self.pool.acquire(max_bytes).unwrap().len(), max_bytes);
         }
     }

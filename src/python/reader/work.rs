@@ -105,12 +105,12 @@ impl Work {
         n: &Bound<'_, PyAny>,
         max_size: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        if let Some(max_size) = max_size.filter(|max_size| !max_size.is_none())
-            && n.gt(max_size)?
-        {
-            return Err(exception::<PyValueError>(format!(
-                "a message of {n} bytes is above max_size ({max_size} bytes)"
-            )));
+        if let Some(max_size) = max_size.filter(|max_size| !max_size.is_none()) {
+            if n.gt(max_size)? {
+                return Err(exception::<PyValueError>(format!(
+                    "a message of {n} bytes is above max_size ({max_size} bytes)"
+                )));
+            }
         }
         match n.extract::<usize>() {
             Ok(size) if isize::try_from(size).is_ok() => Ok(Self::new(Op::View(size))),
