@@ -27,6 +27,7 @@ use pyo3::types::{PyBytes, PyMemoryView};
 
 use super::error::exception;
 use super::lease::disown;
+use super::malloc::expect_large_blocks;
 use crate::buffer::Buffer;
 use crate::pool::Pool;
 use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
@@ -67,6 +68,7 @@ unsafe impl Sync for Address {}
 impl ReceiveBuffer {
     /// Memory for a `bytes` object of `n` bytes, which [`publish`](Self::publish) returns.
     pub(super) fn bytes(py: Python<'_>, n: usize) -> PyResult<Bound<'_, Self>> {
+        expect_large_blocks(n);
         let size = ffi::Py_ssize_t::try_from(n).unwrap_or(ffi::Py_ssize_t::MAX);
         // SAFETY: for a null pointer CPython returns a new `bytes` object of that size (a shared one of size
         // 0, of which no byte can be written), or null with an exception set. Its memory stays in place.

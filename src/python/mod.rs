@@ -37,6 +37,7 @@ mod error;
 mod fork;
 mod garbage;
 mod lease;
+mod malloc;
 mod once;
 mod pool;
 mod reader;

@@ -12,9 +12,10 @@ use crate::python::bytes::ReceiveBuffer;
 use crate::sync::Arc;
 
 /// How much is read ahead of large messages: their headers. The rest is received in place.
-const LEAST: usize = 4 << 10;
-/// How much is read ahead otherwise: the amount of unread bytes at which asyncio's streams pause the peer.
-const MOST: usize = 128 << 10;
+pub(super) const LEAST: usize = 4 << 10;
+/// How much is read ahead otherwise: as much as asyncio's transports receive at a time. For less, the event loop's
+/// own work for each `recv` costs more.
+const MOST: usize = 256 << 10;
 /// Messages from this size on are large.
 const LARGE: usize = 192 << 10;
 /// A read that misses at least this many bytes is received straight into its result. For fewer bytes, another

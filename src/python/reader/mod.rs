@@ -128,27 +128,30 @@ impl Reader {
         }
     }
 
-    /// Receives nothing more in this iteration of the event loop, so that tasks can start their next reads.
-    fn let_others_run(slf: &Bound<'_, Self>) -> PyResult<()> {
+    /// Lets tasks run, which can start their next reads, before it is decided whether to receive more. With `stop`,
+    /// nothing is received meanwhile.
+    fn let_tasks_run(slf: &Bound<'_, Self>, stop: bool) -> PyResult<()> {
         let py = slf.py();
         let (transport, event_loop) = {
             let state = slf.get().state.lock();
-            if state.paused {
-                return Ok(());
-            }
             match (&state.transport, &state.event_loop) {
-                (Some(transport), Some(event_loop)) => {
+                (Some(transport), Some(event_loop)) if !state.paused => {
                     (transport.clone_ref(py), event_loop.clone_ref(py))
                 }
                 _ => return Ok(()),
             }
         };
-        if !is_closing(transport.bind(py))? {
-            transport.call_method0(py, intern!(py, "pause_reading"))?;
-            let read_on = slf.getattr(intern!(py, "_read_on"))?;
-            event_loop.call_method1(py, intern!(py, "call_soon"), (read_on,))?;
+        if is_closing(transport.bind(py))? {
+            return Ok(());
         }
-        Ok(())
+        if stop {
+            transport.call_method0(py, intern!(py, "pause_reading"))?;
+            slf.get().state.lock().stopped = true;
+        }
+        let read_on = slf.getattr(intern!(py, "_read_on"))?;
+        event_loop
+            .call_method1(py, intern!(py, "call_soon"), (read_on,))
+            .map(drop)
     }
 }
 
@@ -179,9 +182,13 @@ impl Reader {
                 }
             }
             None => {
-                let size = self.state.lock().window.size.max(least);
+                let window = self.state.lock().window.size;
+                let size = window
+                    .saturating_sub(self.unread())
+                    .max(ahead::LEAST)
+                    .max(least);
                 let (memory, at) = self.room(py, size)?;
-                let len = memory.get().len().saturating_sub(at).min(size.max(least));
+                let len = memory.get().len().saturating_sub(at).min(size);
                 (memory, at, len)
             }
         };
@@ -227,17 +234,17 @@ impl Reader {
         let was_full = n == lent.len;
         drop(lent);
         this.expose(py)?;
-        this.wake(py)?;
-        this.hold_back(py)?;
-        let stop = {
+        let (stop, is_much) = {
             let mut state = this.state.lock();
             let follows = state.may_follow && state.ahead.unread() == 0;
             let stop = state.greedy && was_full && state.target.is_none() && !follows;
             state.may_follow = follows;
-            stop
+            (stop, state.is_much_unread())
         };
-        if stop {
-            Self::let_others_run(slf)
+        this.wake(py)?;
+        // The tasks that were woken mostly read all of it, so that the transport need not be paused.
+        if stop || is_much {
+            Self::let_tasks_run(slf, stop)
         } else {
             Ok(())
         }
@@ -293,16 +300,22 @@ impl Reader {
         Ok(state.eof && state.ahead.unread() == 0)
     }
 
+    /// Goes on after `let_tasks_run`.
     pub(super) fn read_on(&self, py: Python<'_>) -> PyResult<()> {
-        let transport = {
-            let state = self.state.lock();
+        let (transport, stopped) = {
+            let mut state = self.state.lock();
+            let stopped = std::mem::take(&mut state.stopped);
             let transport = state.transport.as_ref().filter(|_| !state.paused);
-            transport.map(|transport| transport.clone_ref(py))
+            (transport.map(|transport| transport.clone_ref(py)), stopped)
         };
         match transport {
-            Some(transport) if !is_closing(transport.bind(py))? => transport
-                .call_method0(py, intern!(py, "resume_reading"))
-                .map(drop),
+            Some(transport) if !is_closing(transport.bind(py))? => {
+                self.hold_back(py)?;
+                if stopped && !self.state.lock().paused {
+                    transport.call_method0(py, intern!(py, "resume_reading"))?;
+                }
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

@@ -28,6 +28,8 @@ pub(super) struct State {
     pub(super) want: Want,
     pub(super) eof: bool,
     pub(super) paused: bool,
+    /// The transport receives nothing until tasks have run.
+    pub(super) stopped: bool,
     /// The connection's error, and a function that copies it for raising.
     pub(super) error: Option<Py<PyAny>>,
     pub(super) transport: Option<Py<PyAny>>,
@@ -89,10 +91,13 @@ impl State {
         self.waiter.take_if(|_| is_over || is_there)
     }
 
+    pub(super) fn is_much_unread(&self) -> bool {
+        self.ahead.unread() > self.limit.saturating_mul(2)
+    }
+
     /// The transport, if it has to be paused: too many bytes are unread and no task waits for more.
     pub(super) fn transport_to_pause(&mut self, py: Python<'_>) -> Option<Py<PyAny>> {
-        let is_much = self.ahead.unread() > self.limit.saturating_mul(2);
-        if !is_much || self.paused || self.waiter.is_some() {
+        if !self.is_much_unread() || self.paused || self.waiter.is_some() {
             return None;
         }
         self.paused = self.transport.is_some();
