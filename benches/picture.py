@@ -17,12 +17,12 @@ ROOT = Path(__file__).parents[1]
 RECORDED = ROOT / "benches" / "recorded"
 PICTURE = ROOT / "docs" / "cpu-per-gb.svg"
 
-WIDTH, LEFT, RIGHT, BAR, GAP = 720, 250, 70, 16, 14
+WIDTH, LEFT, RIGHT, BAR, GAP = 600, 205, 60, 17, 14
 STYLE = """
   text { font: 13px system-ui, sans-serif; fill: #1f2328; }
   .panel { font-weight: 600; font-size: 15px; }
   .load { font-weight: 600; }
-  .note { font-size: 11px; fill: #59636e; }
+  .note { font-size: 12px; fill: #59636e; }
   .card { fill: #ffffff; stroke: #d1d9e0; }
   .spread { stroke: #1f2328; stroke-width: 1.5; }
   .bar0 { fill: #8c959f; } .bar1 { fill: #4c8dff; } .bar2 { fill: #2da44e; }
@@ -110,7 +110,7 @@ def draw(panels: dict[Panel, dict[str, dict[str, list[float]]]]) -> str:
     rounds = len(next(iter(next(iter(next(iter(panels.values())).values())).values())))
     note = (
         "CPU seconds per GB, less is better. "
-        f"Medians of {rounds} runs; the thin lines show the least and the most."
+        f"Medians of {rounds} runs; thin lines: the least and the most."
     )
     parts.append(text(24, y, note, "note"))
     height = y + 20
