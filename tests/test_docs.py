@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import runpy
 import shlex
@@ -28,6 +29,8 @@ def check_shell(example: Example) -> None:
     """Check that targets, extras and modules exist. ``.ci/run`` runs the targets."""
     for line in example.parsed.splitlines():
         match shlex.split(line, comments=True):
+            case ["uvicorn", "--http", protocol, *_]:
+                assert pkgutil.resolve_name(protocol)
             case ["make", target]:
                 subprocess.run(
                     ["make", "-n", target], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
@@ -126,6 +129,16 @@ def test_the_picture_shows_the_recorded_runs() -> None:
     script = runpy.run_path(str(ROOT / "benches/picture.py"))
     drawn = script["draw"]({panel: script["measured"](panel) for panel in script["PANELS"]})
     assert drawn == (ROOT / "docs/cpu-per-gb.svg").read_text(), "run benches/picture.py"
+
+
+def test_the_api_reference_has_everything_public() -> None:
+    pages = {path.stem: path.read_text() for path in (ROOT / "docs/api").glob("*.md")}
+    for name in set(bytepool.__all__) - {"__version__", "decay"}:
+        assert f"::: bytepool.{name}\n" in pages["bytepool"]
+    modules = {module.name for module in pkgutil.iter_modules(bytepool.__path__)}
+    public = {name for name in modules if not name.startswith("_")}
+    # The first is part of `bytepool`, and the other one is a command.
+    assert public - {"stats", "bench"} == pages.keys() - {"bytepool"}
 
 
 def test_the_reference_states_the_defaults() -> None:
