@@ -20,6 +20,10 @@ help: ## list all targets
 demo: build ## send real files to a server, with asyncio's streams and with ours, and check every byte
 	$(BIN)/python examples/demo
 
+.PHONY: demo-http
+demo-http: build ## upload real files to uvicorn, as it is and with our protocol, and check every byte
+	$(BIN)/python examples/demo_http.py
+
 .PHONY: test
 test: build ## run all tests, and short versions of the long checks
 	$(CORE)
@@ -40,7 +44,7 @@ lint: build needs-c++ ## check formatting, run clippy, ruff, mypy and stubtest, 
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	MYPYPATH=python $(BIN)/stubtest --mypy-config-file pyproject.toml bytepool
+	MYPYPATH=python $(BIN)/stubtest --mypy-config-file pyproject.toml --allowlist scripts/stubtest_allowlist bytepool
 	$(BIN)/zensical build --clean --strict
 	$(BIN)/zizmor --offline --quiet .github
 
@@ -83,6 +87,11 @@ test-clients: build ## run client libraries against a real Redis, NATS, MariaDB 
 test-advise: build ## ask python -m bytepool.advise about real programs, and measure what its advice saves
 	$(BIN)/pip install $(QUIET) --group advise
 	PYTHONPATH=tests $(BIN)/python -m advise
+
+.PHONY: test-uvicorn
+test-uvicorn: build ## run uvicorn's own tests of its HTTP protocol against ours
+	$(BIN)/pip install $(QUIET) --group uvicorn
+	$(BIN)/python scripts/test_uvicorn.py
 
 .PHONY: test-pytest
 test-pytest: build ## test the pytest plugin with pytest 7.0, 8.0 and 9.0
@@ -163,6 +172,10 @@ bench-clients: build ## measure what streams.install() saves client libraries of
 bench-recipes: build ## measure the recipes of docs/recipes.md
 	$(BIN)/pip install $(QUIET) --group recipes
 	PYTHONPATH=tests $(BIN)/python benches/recipes.py
+
+.PHONY: bench-http
+bench-http: build ## measure the CPU time of a server that receives uploads: uvicorn, with our protocol, and others
+	$(BIN)/python benches/http_uploads.py
 
 .PHONY: bench-memory
 bench-memory: build ## measure the memory of a process after a burst and under a mixed load

@@ -30,7 +30,8 @@ def run(*arguments: str, status: int = 0) -> str:
 
 def test_every_example_is_tested() -> None:
     basics = {"plain.py", "null_pool.py", "carry_allocator.py", "demo"}
-    tested = {*basics, "framed.py", "http_upload.py", "numpy_frames.py"}
+    tested = {*basics, "framed.py", "numpy_frames.py", "demo_http.py"}
+    tested |= {"fastapi_upload.py", "starlette_stream.py", "http_client.py"}
     assert {path.name for path in EXAMPLES.iterdir() if path.name != "__pycache__"} == tested
 
 
@@ -60,11 +61,27 @@ def test_example_framed() -> None:
     assert rest == "in use: 0"
 
 
-def test_example_http_upload() -> None:
-    *answers, refused, rest = run("http_upload.py").splitlines()
-    assert [answer.partition(" ")[0] for answer in answers] == ["0", "5", "5000000", "5000000"]
-    assert refused == "larger than 67108864 bytes"
+def test_example_fastapi_upload() -> None:
+    *stored, refused, rest = run("fastapi_upload.py").splitlines()
+    assert stored == [f"stored {size} bytes" for size in (0, 5, 5_000_000)]
+    assert refused == "a body of 67108865 bytes is above max_size (67108864 bytes)"
     assert rest == "in use: 0"
+
+
+def test_example_starlette_stream() -> None:
+    *hashed, rest = run("starlette_stream.py").splitlines()
+    assert hashed == [f"hashed {size} bytes" for size in (0, 5, 5_000_000)]
+    assert rest == "in use: 0"
+
+
+def test_demo_http_checks_every_byte(tmp_path: Path) -> None:
+    for i, size in enumerate((0, 1, 70_000, 3_000_000)):
+        (tmp_path / f"{i}.bin").write_bytes(bytes([i + 1]) * size)
+    output = run("demo_http.py", "--seconds", "1", "--clients", "2", str(tmp_path))
+    assert re.search(r"^stock uvicorn +[1-9][0-9,]* uploads, +0 wrong", output, re.MULTILINE)
+    assert re.search(r"^bytepool.uvicorn +[1-9][0-9,]* uploads, +0 wrong", output, re.MULTILINE)
+    assert re.search(r"^pooled bodies +[1-9][0-9,]* uploads, +0 wrong", output, re.MULTILINE)
+    assert output.splitlines()[-1].startswith("every byte of")
 
 
 def test_example_numpy_frames() -> None:

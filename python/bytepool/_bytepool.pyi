@@ -22,6 +22,7 @@ __all__ = [
     "PoolExhaustedError",
     "Reader",
     "SharedPool",
+    "Target",
     "Waiter",
     "__version__",
     "collect_garbage",
@@ -455,6 +456,40 @@ class Waiter:
         _traceback: TracebackType | None,
     ) -> None:
         """Leave the queue."""
+
+@final
+class Target:
+    """Memory that a protocol has its transport fill, from the front to the back.
+
+    ``Target(n)`` is memory for a ``bytes`` object of ``n`` bytes, which ``finish()`` returns.
+    ``Target.over(buffer)`` is the memory of any writable, contiguous buffer. It keeps the buffer.
+    """
+
+    def __new__(cls, n: SupportsIndex) -> Self: ...
+    @staticmethod
+    def over(buffer: Buffer) -> Target:
+        """Return a target in the memory of ``buffer``.
+
+        Raises TypeError if the buffer is not writable and contiguous.
+        """
+    def rest(self) -> memoryview:
+        """Return a writable memoryview of the bytes that are not filled yet."""
+    def advance(self, n: int) -> bool:
+        """Count ``n`` bytes at the start of ``rest()`` as filled, and return whether all bytes are.
+
+        Raises ValueError if ``rest()`` is shorter.
+        """
+    def write(self, data: Buffer) -> int:
+        """Copy the start of ``data`` to the start of ``rest()``, and return how many bytes had room."""
+    def finish(self) -> bytes:
+        """Return the filled bytes, and let go of the memory.
+
+        They are not copied if this is memory for a ``bytes`` object, all of it is filled, and nothing holds a
+        view of it. After this, all methods raise BufferError.
+        """
+    @property
+    def filled(self) -> int:
+        """How many bytes are filled; 0 after ``finish()``."""
 
 # The native half of bytepool.streams.
 

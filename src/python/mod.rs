@@ -21,6 +21,7 @@
 //! budget::waiter, pool::methods   the class `Waiter`; the methods of `Pool`
 //! pool::default   the function `default_pool`
 //! bytes      memory that a transport receives into, and the `bytes` objects made in it
+//! target     the class `Target`: memory that a protocol has its transport fill
 //! reader     the native half of `bytepool.streams.StreamReader`, and its reads
 //! ```
 //!
@@ -44,6 +45,7 @@ mod reader;
 mod registry;
 mod shared;
 mod stats;
+mod target;
 mod tracking;
 
 /// The compiled half of bytepool. Import its names from ``bytepool``.
@@ -66,6 +68,7 @@ mod _bytepool {
         reader::Reader,
         registry::live_pools,
         shared::SharedPool,
+        target::Target,
         tracking::{AllocationRecord, records},
     };
     #[pymodule_export]

@@ -1,0 +1,292 @@
+"""A request body that is received in place: as ``bytes``, or into memory of the application."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from bytepool._bytepool import Target
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Awaitable, Callable
+
+    from typing_extensions import Buffer
+
+    from bytepool.uvicorn._http import HttpConnection
+
+# A body is received as ``bytes`` of so many bytes. ``request.body()`` need not join a single one,
+# and ``request.stream()`` holds one at a time.
+CHUNK = 1 << 20
+# After so many seconds an application that waits gets what has come, though the chunk is not full.
+PATIENCE = 0.02
+
+_logger = logging.getLogger("uvicorn.error")
+
+
+class IncomingBody:
+    """The body of one request, between the transport that delivers it and the application.
+
+    The transport only reads while the application waits in ``receive()``, and at most one chunk
+    further. No message is kept here once the application has it: this object is in reference cycles
+    with the connection.
+    """
+
+    def __init__(self, http: HttpConnection, size: int, stall_timeout: float | None) -> None:
+        self._http: HttpConnection | None = http
+        self._app: Callable[..., Awaitable[Any]] = http.app
+        self._receive: Callable[[], Awaitable[Any]] | None = None
+        self._cycle: Any = None
+        # How many bytes the transport has still to deliver.
+        self.coming = size
+        # Bytes that have come and are in no target: those that the parser got with the headers.
+        self._early: bytes | memoryview = b""
+        # What is being filled, and the application's view if it is its memory.
+        self._target: Target | None = None
+        self._view: memoryview | None = None
+        # Memory of the application that the next message is to fill.
+        self._wanted: memoryview | None = None
+        # What the application can have: bytes, or full targets, some with the view that they fill.
+        self._ready: deque[tuple[Target, memoryview | None] | bytes] = deque()
+        self._closed = False
+        self._lost = False
+        # Whether the application waits in receive().
+        self.waiting = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._timed: Target | None = None
+        self._stall_timeout = stall_timeout
+        self._stall_timer: asyncio.TimerHandle | None = None
+        self._coming_before = size
+        if stall_timeout is not None:
+            self._stall_timer = self._call_later(stall_timeout, self._check_progress)
+
+    # What the application calls.
+
+    async def serve(self, scope: Any, receive: Any, send: Any) -> Any:
+        """Run the application, as uvicorn does, with a ``receive`` that receives in place."""
+        self._receive, self._cycle = receive, receive.__self__
+        scope["extensions"] = {**scope.get("extensions", {}), "bytepool": self}
+        app = self._app
+        del self._app
+        try:
+            return await app(scope, self.receive, send)
+        finally:
+            self.close()
+
+    @property
+    def left(self) -> int:
+        """How many bytes the application has not got yet."""
+        if self._closed:
+            return 0
+        ready = sum(
+            len(item) if isinstance(item, bytes) else item[0].filled for item in self._ready
+        )
+        filled = self._target.filled if self._target is not None else 0
+        return ready + filled + len(self._early) + self.coming
+
+    def fill(self, view: memoryview | None) -> None:
+        """Have the next message of ``receive()`` fill ``view``, which becomes its body.
+
+        None revokes this. ``view`` is writable, contiguous, of format ``B``, not empty, and has at
+        most ``left`` bytes.
+        """
+        self._wanted = view
+
+    async def receive(self) -> Any:
+        """Return the next message, as an ASGI server's ``receive`` does."""
+        if self._closed or self._receive is None:
+            return {"type": "http.disconnect"}
+        if self._cycle.response_complete or not (self._ready or self._has_more()):
+            # Only the end of the connection can still be received.
+            return await self._receive()
+        if self._wanted is not None:
+            self._reclaim()
+            self._begin_target()
+        elif self._target is None and not self._ready:
+            self._begin_target()
+        self.waiting = True
+        try:
+            while True:
+                if self._ready:
+                    self._cycle.message_event.set()
+                elif self._target is not None and self._target.filled:
+                    self._hurry()
+                self._resume()
+                # uvicorn's own receive answers Expect: 100-continue, and waits for the event.
+                message = await self._receive()
+                if self._ready:
+                    return self._next()
+                if message["type"] == "http.disconnect":
+                    return message
+        except BaseException:
+            if self._view is not None or any(
+                not isinstance(item, bytes) and item[1] is not None for item in self._ready
+            ):
+                # The application may use its memory again.
+                self._pause()
+                self._reclaim()
+            raise
+        finally:
+            self.waiting = False
+
+    def _has_more(self) -> bool:
+        return bool(self.coming or self._target is not None or len(self._early))
+
+    def _next(self) -> dict[str, Any]:
+        item = self._ready.popleft()
+        if isinstance(item, bytes):
+            body: bytes | memoryview = item
+        else:
+            target, view = item
+            body = target.finish() if view is None else view
+        more = bool(self._lost or self._ready or self._has_more())
+        if not more:
+            self._cycle.more_body = False
+            self._stop_timers()
+        return {"type": "http.request", "body": body, "more_body": more}
+
+    def close(self) -> None:
+        """Let go of all memory. What still comes is dropped."""
+        self._closed = True
+        self._ready.clear()
+        self._target = self._view = self._wanted = None
+        self._early = b""
+        self._receive = self._cycle = None
+        if not self.coming:
+            self.end()
+
+    # What the connection calls.
+
+    def add_early(self, data: bytes) -> None:
+        """Take bytes that the parser got together with the headers."""
+        self.coming -= len(data)
+        self._early = b"".join((self._early, data)) if self._early else data
+
+    def get_buffer(self) -> memoryview | None:
+        """Return where the transport is to receive to; None if it is to drop what comes."""
+        if self._closed or (self._cycle is not None and self._cycle.response_complete):
+            if not self._closed:
+                self.close()
+            return None
+        while self._target is None:
+            self._begin_target()
+        return self._target.rest()
+
+    def buffer_updated(self, n: int) -> None:
+        """Note that the transport has received ``n`` bytes to where it was told."""
+        self.coming -= n
+        target = self._target
+        if target is None:
+            return
+        if target.advance(n):
+            self._finish_target()
+        elif self.waiting and self._timer is None and self._view is None:
+            self._hurry()
+
+    def lose(self) -> None:
+        """Note that the connection is lost: what has come is all there is."""
+        self.end()
+        if self._receive is None:
+            self.close()
+        elif self.coming:
+            self.coming, self._lost = 0, True
+            self._reclaim()
+            if self._early:
+                self._ready.append(bytes(self._early))
+                self._early = b""
+
+    def end(self) -> None:
+        """Note that nothing more comes."""
+        self._http = None
+        self._stop_timers()
+
+    # Between the two.
+
+    def _begin_target(self) -> None:
+        """Begin to fill the next chunk, or the memory that the application gave."""
+        view, self._wanted = self._wanted, None
+        self._view = view
+        if view is None:
+            self._target = Target(min(CHUNK, len(self._early) + self.coming))
+        else:
+            self._target = Target.over(view)
+        if self._early:
+            early = memoryview(self._early)
+            early = early[self._target.write(early) :]
+            self._early = early if len(early) else b""
+            if not len(self._target.rest()):
+                self._finish_target()
+
+    def _finish_target(self) -> None:
+        assert self._target is not None
+        self._ready.append((self._target, self._view))
+        self._target = self._view = None
+        if self.coming:
+            self._pause()
+        if self._cycle is not None:
+            self._cycle.message_event.set()
+
+    def _reclaim(self) -> None:
+        """Move all that the application has not got out of targets."""
+        parts: list[Buffer] = [
+            item if isinstance(item, bytes) else item[0].finish() for item in self._ready
+        ]
+        self._ready.clear()
+        if self._target is not None:
+            parts.append(self._target.finish())
+            self._target = self._view = None
+        if parts:
+            self._early = b"".join((*parts, self._early))
+
+    def _pause(self) -> None:
+        if self._http is not None:
+            self._http.flow.pause_reading()
+
+    def _resume(self) -> None:
+        # In the task's context, asyncio would keep the values of the task's context variables.
+        if self._http is not None and self._http.flow.read_paused:
+            self._http.context.run(self._http.flow.resume_reading)
+
+    def _hurry(self) -> None:
+        """Give the application what has come of the chunk, unless it is soon full."""
+        if self._timer is None:
+            self._timed = self._target
+            self._timer = self._call_later(PATIENCE, self._give_part)
+
+    def _give_part(self) -> None:
+        self._timer, timed = None, self._timed
+        target, self._timed = self._target, None
+        if target is None or not self.waiting or self._view is not None or not target.filled:
+            return
+        if target is timed:
+            self._finish_target()
+        else:
+            self._hurry()
+
+    def _check_progress(self) -> None:
+        """Cut off a peer that has sent nothing for long, though the transport was reading."""
+        self._stall_timer = None
+        http = self._http
+        if http is None or self._stall_timeout is None:
+            return
+        if self.coming != self._coming_before or http.flow.read_paused:
+            self._coming_before = self.coming
+            self._stall_timer = self._call_later(self._stall_timeout, self._check_progress)
+            return
+        _logger.warning(
+            "The client sent nothing for %s seconds, and %d bytes of its request are missing.",
+            self._stall_timeout,
+            self.coming,
+        )
+        http.transport.abort()
+
+    def _call_later(self, seconds: float, call: Callable[[], None]) -> asyncio.TimerHandle:
+        assert self._http is not None
+        return self._http.context.run(self._http.loop.call_later, seconds, call)
+
+    def _stop_timers(self) -> None:
+        for timer in (self._timer, self._stall_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._timed = self._stall_timer = None

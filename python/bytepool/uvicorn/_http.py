@@ -1,0 +1,115 @@
+"""uvicorn's httptools protocol, which hands the large bodies of its requests over."""
+
+from __future__ import annotations
+
+from contextvars import copy_context
+from typing import TYPE_CHECKING
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from bytepool.uvicorn._body import IncomingBody
+
+if TYPE_CHECKING:
+    import asyncio
+
+# A smaller body may come whole with its headers, and is left to uvicorn.
+LARGE = 64 << 10
+
+
+class HttpConnection(HttpToolsProtocol):
+    """One connection. ``body`` is the large body that the transport delivers now, if any."""
+
+    body: IncomingBody | None = None
+    stall_timeout: float | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin a connection."""
+        # What the event loop keeps has this context, and not the one of a request.
+        self.context = copy_context()
+        super().connection_made(transport)
+
+    def on_headers_complete(self) -> None:
+        """Start the application, for a large body with a ``receive`` of ours."""
+        size = 0
+        for name, value in self.headers:
+            if name == b"content-length":
+                size = int(value)
+        if size < LARGE or self.parser.should_upgrade():
+            super().on_headers_complete()
+            return
+        app = self.app
+        body = self.body = IncomingBody(self, size, self.stall_timeout)
+        self.app = body.serve
+        try:
+            super().on_headers_complete()
+        finally:
+            self.app = app
+        # The transport goes on when the application asks for the body. With eager tasks, it has.
+        if not body.waiting:
+            self.flow.pause_reading()
+
+    def on_body(self, body: bytes) -> None:
+        """Take a part of the body from the parser."""
+        if self.body is None:
+            super().on_body(body)
+        else:
+            self.body.add_early(body)
+
+    def on_message_complete(self) -> None:
+        """Note the end of a body that came whole with its headers."""
+        if self.body is None:
+            super().on_message_complete()
+        else:
+            self.body.end()
+            self.body = None
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request."""
+        # In the task's context, the timer would keep the values of the task's context variables.
+        self.context.run(super().on_response_complete)
+
+    def on_body_received(self) -> None:
+        """Parse the next request: the parser has not seen the end of the body."""
+        assert self.body is not None
+        self.body.end()
+        self.body = None
+        self.parser = httptools.HttpRequestParser(self)
+        if hasattr(self.parser, "set_dangerous_leniencies"):  # as uvicorn does
+            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+
+    def feed(self, data: memoryview) -> None:
+        """Take data from a transport that did not receive it to where it was told."""
+        while len(data):
+            if self.body is None:
+                self.data_received(data)  # type: ignore[arg-type]  # httptools takes any buffer
+                return
+            target = self.body.get_buffer()
+            n = min(self.body.coming, len(data))
+            if target is not None:
+                n = min(n, len(target))
+                target[:n] = data[:n]
+                del target
+            self.received(n)
+            data = data[n:]
+
+    def received(self, n: int) -> None:
+        """Note that the transport has received ``n`` bytes of the body."""
+        assert self.body is not None
+        self.body.buffer_updated(n)
+        if not self.body.coming:
+            self.on_body_received()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over to the protocol for WebSockets."""
+        super().handle_websocket_upgrade()
+        # uvloop looks what kind of protocol it has to receive for when reading starts.
+        self.transport.pause_reading()
+        self.transport.resume_reading()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell the application, after what has come of its body."""
+        if self.body is not None:
+            self.body.lose()
+            self.body = None
+        super().connection_lost(exc)

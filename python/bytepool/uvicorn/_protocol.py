@@ -1,0 +1,101 @@
+"""What the event loop sees of a connection."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from bytepool.uvicorn._http import HttpConnection
+
+if TYPE_CHECKING:
+    from uvicorn.config import Config
+    from uvicorn.server import ServerState
+
+
+class _Scratch(threading.local):
+    """Memory for what the parser sees. An event loop fills and parses it in one step."""
+
+    def __init__(self) -> None:
+        self.view = memoryview(bytearray(64 << 10))
+
+
+_scratch = _Scratch()
+
+
+class Protocol(asyncio.BufferedProtocol):
+    """uvicorn's HTTP protocol with httptools, which receives large request bodies in place.
+
+    Name it on the command line: ``uvicorn --http bytepool.uvicorn:Protocol``, or give it to
+    ``uvicorn.Config(http=...)``. To change a class attribute, inherit from it.
+    """
+
+    # It is no asyncio.Protocol, which event loops would not let receive into buffers.
+
+    #: A client that sends nothing for so many seconds while its body is awaited is disconnected.
+    #: None waits for ever, as uvicorn does.
+    stall_timeout: ClassVar[float | None] = 60.0
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        self._http = HttpConnection(config, server_state, app_state, _loop)
+        self._http.stall_timeout = self.stall_timeout
+        self._scratch = _scratch.view
+        self._tls = False
+        # What the transport was given because it had more than there was room for.
+        self._spare: memoryview | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin a connection."""
+        self._tls = transport.get_extra_info("sslcontext") is not None
+        self._http.connection_made(transport)  # type: ignore[arg-type]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End the connection."""
+        self._http.connection_lost(exc)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Return where the transport is to receive to."""
+        body = self._http.body
+        if body is None:
+            buffer = self._scratch
+        else:
+            target = body.get_buffer()
+            buffer = self._scratch[: body.coming] if target is None else target
+        if self._tls and sizehint > len(buffer):
+            # All that can be decrypted must be read at once: when the peer has closed, asyncio and
+            # uvloop fill one more buffer, and drop what is left.
+            self._spare = buffer = memoryview(bytearray(sizehint))
+        return buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what the transport has received."""
+        http = self._http
+        if self._spare is not None:
+            data, self._spare = self._spare[:nbytes], None
+            http.feed(data)
+        elif http.body is None:
+            http.data_received(self._scratch[:nbytes])  # type: ignore[arg-type]
+        else:
+            http.received(nbytes)
+
+    def data_received(self, data: bytes) -> None:
+        """Take data from a transport that does not receive into buffers."""
+        self._http.feed(memoryview(data))
+
+    def eof_received(self) -> None:
+        """Note that the client sends nothing more. The transport then closes itself."""
+        self._http.eof_received()
+
+    def pause_writing(self) -> None:
+        """Hold the response back."""
+        self._http.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Let the response go on."""
+        self._http.resume_writing()

@@ -1,0 +1,174 @@
+"""The same bytes in any chunks give the same events and responses as with uvicorn itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from uvicorn.server import ServerState
+from uvicorn_helpers import PROTOCOLS, DrivenTransport, answer, config
+
+from bytepool import asgi
+from bytepool.uvicorn import _body, _http
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+LARGE, CHUNK = 16, 40  # bytes, so that short bodies are large
+
+# How the application treats a request stands in its path.
+PATHS = ("/all", "/first", "/ignore", "/end", "/fail", "/pooled", "/parts", "/cancel")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_chunks() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_http, "LARGE", LARGE)
+        patch.setattr(_body, "CHUNK", CHUNK)
+        patch.setattr(_body, "PATIENCE", 0)
+        patch.setattr(asgi, "_IN_PLACE", 8)
+        yield
+
+
+def application(events: list[Any]) -> Any:
+    """An ASGI application that notes what it is told."""
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen = {key: value for key, value in scope.items() if key not in ("extensions", "state")}
+        note: dict[str, Any] = {"scope": seen, "body": b"", "messages": []}
+        events.append(note)
+
+        async def read() -> bool:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                note["messages"].append("disconnect")
+                return False
+            note["body"] += message["body"]
+            more: bool = message["more_body"]
+            if not more:
+                note["messages"].append("complete")
+            return more
+
+        path = scope["path"]
+        if path == "/pooled":
+            note["body"] = bytes(await asgi.body(scope, receive))
+        elif path == "/parts":
+            parts = asgi.Body(scope, receive)
+            while part := await parts.readview(13):
+                note["body"] += part
+        elif path == "/cancel":
+            with_timeout = asyncio.wait_for(receive(), 0)
+            with contextlib.suppress(TimeoutError):
+                note["body"] += (await with_timeout).get("body", b"")
+            while await read():
+                pass
+        elif path == "/first":
+            await read()
+            note["body"] = note["body"][:1]  # how much comes first is not the same
+            note["messages"] = []
+        elif path == "/fail":
+            await read()
+            note["body"], note["messages"] = b"", []
+            raise RuntimeError("the application failed")
+        elif path != "/ignore":
+            while await read():
+                pass
+        await answer(send, b"%d bytes" % len(note["body"]))
+        if path == "/end":
+            await read()
+
+    return app
+
+
+async def run(name: str, deliveries: list[bytes], lose: bool) -> tuple[Any, ...]:
+    """What the application and the peer see."""
+    events: list[Any] = []
+    loaded = config(application(events), access_log=False)
+    loaded.load()
+    state = ServerState()
+    loop = asyncio.get_running_loop()
+    transport = DrivenTransport(PROTOCOLS[name](loaded, state, {}, loop))
+    pending = list(deliveries)
+    for _ in range(60):
+        if pending and not transport.paused:
+            left = transport.deliver(pending.pop(0))
+            if left:
+                pending.insert(0, left)
+        for _ in range(6):
+            await asyncio.sleep(0)
+        if not pending and transport.closing:
+            break
+    before = (transport.written, transport.closing)
+    if lose:
+        transport.lose()
+        for _ in range(20):
+            await asyncio.sleep(0)
+    for task in list(state.tasks):
+        task.cancel()
+    await asyncio.gather(*state.tasks, return_exceptions=True)
+    transport.close()
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return events, before, transport.written
+
+
+SIZES = st.one_of(st.integers(0, 120), st.sampled_from([15, 16, 17, 39, 40, 41, 80, 81]))
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> bytes:
+    method = draw(st.sampled_from(["POST", "PUT", "GET", "HEAD"]))
+    version = draw(st.sampled_from(["1.1"] * 5 + ["1.0"]))
+    size = draw(SIZES)
+    body = bytes(i % 251 for i in range(size))
+    lines = [f"{method} {draw(st.sampled_from(PATHS))} HTTP/{version}", "Host: a"]
+    framing = draw(st.sampled_from(["length"] * 6 + ["chunked", "none", "wrong", "both", "bad"]))
+    if framing == "wrong":
+        lines.append(f"Content-Length: {max(0, size + draw(st.integers(-20, 20)))}")
+    elif framing == "bad":
+        lines.append(f"Content-Length: {draw(st.sampled_from(['-1', '0x20', '9' * 30, '1 2']))}")
+    elif framing in ("length", "both"):
+        lines.append(f"Content-Length: {size}")
+    if framing in ("chunked", "both"):
+        lines.append("Transfer-Encoding: chunked")
+        step = draw(st.integers(1, 50))
+        parts = [body[i : i + step] for i in range(0, size, step)]
+        body = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+    if framing == "none":
+        body = b""
+    lines += draw(
+        st.lists(
+            st.sampled_from(
+                [
+                    "Expect: 100-continue",
+                    "Connection: close",
+                    "Connection: keep-alive",
+                    "Connection: upgrade\r\nUpgrade: h2c",
+                    "Connection: upgrade\r\nUpgrade: websocket",
+                ]
+            ),
+            max_size=1,
+        )
+    )
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+@st.composite
+def deliveries(draw: st.DrawFn) -> list[bytes]:
+    """Requests, cut into pieces anywhere, and perhaps cut off."""
+    data = b"".join(draw(st.lists(requests(), min_size=1, max_size=3)))
+    if draw(st.booleans()) and draw(st.booleans()):
+        data = data[: draw(st.integers(0, len(data)))]
+    cuts = sorted(draw(st.lists(st.integers(0, len(data)), max_size=5)))
+    return [data[i:j] for i, j in zip([0, *cuts], [*cuts, len(data)], strict=True) if i < j]
+
+
+@settings(max_examples=60)
+@given(deliveries(), st.booleans())
+def test_applications_and_clients_see_the_same(data: list[bytes], lose: bool) -> None:
+    stock, ours = (asyncio.run(run(name, data, lose)) for name in PROTOCOLS)
+    assert ours == stock
