@@ -131,3 +131,31 @@ impl Pool {
         count.saturating_mul(bucket.size())
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    #[test]
+    fn unused_quota_is_reclaimed_from_the_largest_size_class_first() {
+        let pool = Pool::new(Config {
+            min_size: 1024,
+            max_size: 4096,
+            max_idle_bytes: Some(16 << 10),
+            ..Config::DEFAULT
+        })
+        .unwrap();
+        let held = [1024, 4096].map(|n| {
+            drop(pool.acquire(n).unwrap()); // the class gets quota
+            pool.acquire(n).unwrap()
+        });
+        assert!(pool.reclaim_quota(1024));
+        let left = [1024, 4096].map(|n| {
+            let bucket = pool.buckets.iter().find(|bucket| bucket.size() == n);
+            bucket.unwrap().reclaim_quota(usize::MAX, &pool.budget)
+        });
+        assert_eq!(left, [8, 0]);
+        drop(held);
+    }
+}

@@ -40,9 +40,8 @@
 //!   Items to be freed leave in a batch on the stack, and are dropped after the locks are released.
 //! - A thread holds one shard's lock and only tries others of the same bucket, or it holds all locks of one
 //!   bucket: first that of the totals, then the shards' in order. Never locks of two buckets.
-//! - The budget's lock may be taken under a bucket's locks. Under it only a waiter's lock is taken, and nothing
-//!   under that. The queue of waiters is the only list that grows under a lock. Waiters are woken without any
-//!   lock held.
+//! - The budget's lock may be taken under a bucket's locks, and no lock under it. The queue of waiters is the
+//!   only list that grows under a lock. Waiters are woken without any lock held.
 //! - No lock is held across a call into Python: creating or freeing an object there can run any code, and this
 //!   code may use the pool.
 //! - The mutex (`sync.rs`) has no poison, and the only thread local is a number without a destructor. So a
@@ -65,6 +64,7 @@ mod config;
 mod decay;
 mod error;
 mod evict;
+mod fallible;
 mod interval;
 mod memory_limit;
 mod pool;

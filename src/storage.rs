@@ -5,6 +5,7 @@ use std::ops::{Deref, DerefMut};
 use memmap2::MmapMut;
 
 use crate::error::Error;
+use crate::fallible::boxed;
 use crate::sync::ProcessCount;
 
 /// Memory of this many bytes and more begins at a page, which direct file access (`O_DIRECT`) needs.
@@ -109,18 +110,8 @@ impl Storage {
         Self::with(size, Memory::Heap(memory, offset))
     }
 
-    /// Where `Box::new` would abort the process, this is an error.
     fn with(len: usize, memory: Memory) -> Result<Self, Error> {
-        let out_of_memory = Error::OutOfMemory {
-            requested: size_of::<Block>(),
-        };
-        let mut block = Vec::new();
-        let Ok(()) = block.try_reserve_exact(1) else {
-            return Err(out_of_memory);
-        };
-        block.push(Block { len, memory });
-        let block = block.into_boxed_slice().try_into();
-        block.map(Self).map_err(|_| out_of_memory)
+        boxed(Block { len, memory }).map(Self)
     }
 
     fn block(&self) -> &Block {

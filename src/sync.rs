@@ -104,9 +104,9 @@ mod imp {
     }
 
     impl Parker {
-        pub(crate) fn waker(&self) -> Box<dyn FnOnce() + Send> {
+        pub(crate) fn waker(&self) -> impl FnOnce() + Send + use<> {
             let thread = self.0.clone();
-            Box::new(move || thread.unpark())
+            move || thread.unpark()
         }
 
         /// Sleeps until the waker is called or the deadline passes. May wake spuriously; callers re-check
@@ -256,12 +256,12 @@ mod imp {
     pub(crate) struct Parker(Arc<(loom::sync::Mutex<bool>, Condvar)>);
 
     impl Parker {
-        pub(crate) fn waker(&self) -> Box<dyn FnOnce() + Send> {
+        pub(crate) fn waker(&self) -> impl FnOnce() + Send + use<> {
             let parked = Arc::clone(&self.0);
-            Box::new(move || {
+            move || {
                 *parked.0.lock().unwrap() = true;
                 parked.1.notify_one();
-            })
+            }
         }
 
         pub(crate) fn park(&self, _deadline: Option<std::time::Instant>) -> super::Wakeup {

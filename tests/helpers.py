@@ -117,8 +117,20 @@ def run_script(code: str) -> str:
         return _run([*STRICT, str(script)], timeout=60)
 
 
-def _run(command: list[str], timeout: float) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
+def run_file(*command: str, **environment: str) -> str:
+    """Run a Python file with arguments and variables of the environment, and return its output."""
+    return _run([*STRICT, *command], timeout=60, environment=environment)
+
+
+def _run(command: list[str], timeout: float, environment: dict[str, str] | None = None) -> str:
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        env=os.environ | (environment or {}),
+    )
     assert (done.returncode, done.stderr) == (0, ""), done
     return done.stdout
 

@@ -132,6 +132,28 @@ def test_wake_callback_that_raises_is_reported_and_retried() -> None:
     assert run_python(code) == "[<class 'ZeroDivisionError'>, <class 'ZeroDivisionError'>] [1] 0\n"
 
 
+def test_task_notices_its_grant_without_memory_for_the_wakeup(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A second call, by a new thread, would need memory too. The task looks once a second."""
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    async def main() -> None:
+        pool = budget_pool(1)
+        alloc = pool.allocate(1)
+        task = asyncio.create_task(pool.allocate_async(1))
+        await settle()
+        with ignore_unraisable_errors(), monkeypatch.context() as patch:
+            patch.setattr(asyncio.get_running_loop(), "call_soon_threadsafe", fail)
+            alloc.release()
+        assert not task.done()
+        (await asyncio.wait_for(task, LONG)).release()
+
+    asyncio.run(main())
+
+
 def test_wake_callback_may_use_the_pool() -> None:
     from bytepool._bytepool import Waiter
 

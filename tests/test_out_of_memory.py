@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
 from textwrap import dedent
 
 import pytest
-from helpers import run_python
+from helpers import run_file, run_python
 
 SETUP = """
 import asyncio, resource, sys, threading
@@ -137,67 +139,16 @@ def test_memory_error_loses_no_buffer_and_the_pool_stays_usable(case: str) -> No
     assert run_python(code) == "end\n"
 
 
-# Makes the first allocation of CPython fail during each call, then the second, and so on.
-FAIL_EACH_ALLOCATION = """
-import sys
-import _testcapi
-from bytepool import Pool
-from bytepool._bytepool import Waiter
-
-pool, budget = Pool(64, 4096, 4, name="starved"), Pool(64, 4096, 4, max_bytes=4096)
-tracked, closed = Pool(64, 4096, 4, track="all"), Pool()
-closed.close()
-sys.unraisablehook = lambda _: None  # called for buffers that could not be tracked
-held, alloc = pool.allocate(100), pool.allocator()
-
-def in_a_block():
-    with pool.allocate(100) as one:
-        one.bytes()
-
-def take(method):
-    with budget.allocate(4096) as whole_budget, Waiter(budget, 100, int) as waiter:
-        whole_budget.release()
-        getattr(waiter, method)()
-        budget.allocator().release()
-
-CALLS = [
-    lambda: Pool(64, 128, 2, name="x", track="all", max_bytes=1000, zero="release"),
-    lambda: Pool.null().view(10),
-    lambda: pool.view(100),
-    lambda: pool.view(5000),
-    lambda: pool.allocate(100).release(),
-    lambda: tracked.allocate(100).release(),
-    lambda: (alloc.allocate(10), alloc.release()),
-    lambda: (repr(pool), repr(held), repr(alloc)),
-    lambda: take("take"),
-    lambda: take("view"),
-    lambda: budget.allocate(5000),
-    lambda: closed.view(1),
-    lambda: held.allocate(1),
-    lambda: pool.view(sys.maxsize),
-    pool.allocator, pool.decay, held.bytes, alloc.release, in_a_block,
-]
-refused = 0
-for work in CALLS:
-    for n in range(-1, 40):
-        if n >= 0:  # the first call creates strings that a process creates only once
-            _testcapi.set_nomemory(n, n + 1)
-        try:
-            work()
-        except MemoryError:
-            refused += 1
-        except Exception:
-            pass
-        finally:
-            _testcapi.remove_mem_hooks()
-        if alloc.size:
-            alloc.release()
-for one in (pool, budget, tracked):
-    assert one.stats().outstanding == (one is pool), one.stats()
-print(refused)
-"""
+STARVED = str(Path(__file__).parent / "starved_calls.py")
 
 
 def test_failed_python_allocation_raises_and_loses_no_buffer() -> None:
     pytest.importorskip("_testcapi", reason="this Python came without its own tests")
-    assert int(run_python(FAIL_EACH_ALLOCATION, "-W", "ignore")) > 40
+    assert int(run_file(STARVED, "python")) > 400
+
+
+def test_failed_allocation_of_the_extension_raises_and_loses_no_buffer(tmp_path: Path) -> None:
+    library = str(tmp_path / "failing_malloc.so")
+    source = Path(__file__).parent / "failing_malloc.c"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source], check=True)
+    assert int(run_file(STARVED, "extension", LD_PRELOAD=library).splitlines()[-1]) > 100

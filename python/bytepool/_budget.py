@@ -65,14 +65,17 @@ async def _wait(
     waiters: list[weakref.ref[Waiter]] = []
     with Waiter(pool, n, wake) as waiter:
         waiters.append(weakref.ref(waiter))
-        with _collecting(granted):
+        with _looking_after(waiter, granted):
             await granted
         return take(waiter)
 
 
 @contextmanager
-def _collecting(granted: asyncio.Future[None]) -> Iterator[None]:
-    """Collect garbage from time to time, which may free the bytes that the block waits for."""
+def _looking_after(waiter: Waiter, granted: asyncio.Future[None]) -> Iterator[None]:
+    """Collect garbage from time to time, which may free the bytes that the block waits for.
+
+    This also notices a grant if there was no memory to call ``wake()``.
+    """
     # Without a GIL, this thread itself may have to run Python code to free them.
     pause = 0.001 if FREE_THREADED else 1.0
     timer: asyncio.TimerHandle
@@ -80,6 +83,8 @@ def _collecting(granted: asyncio.Future[None]) -> Iterator[None]:
     def tick() -> None:
         nonlocal pause, timer
         collect_garbage(1.0)
+        if not (waiter.waits or granted.done()):
+            granted.set_result(None)
         pause = min(2 * pause, 1.0)  # other tasks may wait as well
         timer = granted.get_loop().call_later(pause, tick)
 

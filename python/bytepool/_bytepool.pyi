@@ -445,6 +445,9 @@ class Waiter:
 
         Raises what ``take()`` raises.
         """
+    @property
+    def waits(self) -> bool:
+        """Whether nothing was granted yet, and the pool is open."""
     def leave(self) -> None:
         """Leave the queue."""
     def __enter__(self) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
+from struct import Struct
 from typing import Any, TypeVar
 
 __all__ = ["BucketStats", "Stats"]
@@ -176,6 +177,23 @@ class Stats:
                 else []
             ),
         ]
+
+
+_NUMBERS = Struct("=12Q")
+_TOTALS = [field.name for field in fields(Stats) if field.name not in ("name", "buckets")]
+_OF_BUCKET = [field.name for field in fields(BucketStats)]
+
+
+def _snapshot(name: str | None, numbers: bytes) -> Stats:
+    """Return the snapshot that the extension has packed: the totals, then each size class."""
+    totals, *buckets = _NUMBERS.iter_unpack(numbers)
+    return Stats(
+        name=name,
+        buckets=tuple(
+            BucketStats(**dict(zip(_OF_BUCKET, bucket, strict=True))) for bucket in buckets
+        ),
+        **dict(zip(_TOTALS, totals, strict=True)),
+    )
 
 
 def _difference(after: T, before: T | None, *, keep: str) -> T:

@@ -80,7 +80,8 @@ def _thread_name(ident: int) -> str:
     return str(ident)
 
 
-def _origin(frames: list[tuple[CodeType, int]]) -> list[str]:
+def _origin(codes: list[CodeType], last_instructions: bytes) -> list[str]:
+    frames = list(zip(codes, memoryview(last_instructions).cast("i"), strict=True))
     return [_format_frame(*frame) for frame in reversed(frames)]
 
 

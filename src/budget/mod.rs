@@ -11,16 +11,13 @@
 pub(crate) mod requests;
 mod waiter;
 
-use std::collections::VecDeque;
-use std::mem;
-
 use crate::config::Config;
 use crate::error::Error;
 use crate::storage::Storage;
-use crate::sync::{Arc, Mutex};
+use crate::sync::Mutex;
 
-use waiter::Left;
 pub(crate) use waiter::{Grant, Waiter, Wake};
+use waiter::{Left, Queue};
 
 #[derive(Debug)]
 pub(crate) struct Budget {
@@ -41,7 +38,7 @@ struct State {
     /// How many requests have waited so far.
     waits: u64,
     closed: bool,
-    waiters: VecDeque<Arc<Waiter>>,
+    waiters: Queue,
 }
 
 impl Budget {
@@ -129,21 +126,16 @@ impl Budget {
 
     /// Queues a request. After this the pool drains its buckets and calls
     /// [`grant_waiters`](Self::grant_waiters).
-    pub(crate) fn enqueue(&self, need: usize, wake: Wake) -> Result<Arc<Waiter>, Error> {
+    pub(crate) fn enqueue(&self, need: usize, wake: Wake) -> Result<Waiter, Error> {
         if self.max_bytes.is_some_and(|max_bytes| need > max_bytes) {
             // It would wait for ever, and all waiters behind it as well.
             return Err(self.exhausted(need));
         }
-        let waiter = Arc::new(Waiter::new(need, wake));
         let mut state = self.state.lock();
         if state.closed {
             return Err(Error::Closed { requested: need });
         }
-        let waiters = &mut state.waiters;
-        waiters.try_reserve(1).map_err(|_| Error::OutOfMemory {
-            requested: size_of::<Arc<Waiter>>(),
-        })?;
-        waiters.push_back(Arc::clone(&waiter));
+        let waiter = state.waiters.push(need, wake)?;
         state.waits = state.waits.wrapping_add(1);
         Ok(waiter)
     }
@@ -151,49 +143,52 @@ impl Budget {
     /// Reserves free bytes for the waiters, in their order, until they do not suffice for the next one.
     pub(crate) fn grant_waiters(&self) {
         while let Some(wake) = self.grant_next() {
-            wake();
+            wake.call();
         }
     }
 
     fn grant_next(&self) -> Option<Wake> {
         let mut state = self.state.lock();
-        let need = state.waiters.front()?.need();
+        let need = state.waiters.next_need()?;
         let free = self.max_bytes?.saturating_sub(state.taken());
         if need > free {
             return None;
         }
         state.used = state.used.saturating_add(need);
-        state.waiters.pop_front()?.grant(Grant::Reserved)
+        state.waiters.grant(Grant::Reserved)
     }
 
     /// Grants a returned buffer to the next waiter, if it has exactly the size that waiter needs. The caller
     /// calls `Wake`.
     pub(crate) fn hand_to_waiter(&self, storage: Storage) -> Result<Option<Wake>, Storage> {
         let mut state = self.state.lock();
-        let next = state.waiters.front().map(|waiter| waiter.need());
-        if next != Some(storage.len()) {
+        if state.waiters.next_need() != Some(storage.len()) {
             return Err(storage);
         }
-        let waiter = state.waiters.pop_front();
-        Ok(waiter.and_then(|waiter| waiter.grant(Grant::Returned(storage))))
+        Ok(state.waiters.grant(Grant::Returned(storage)))
     }
 
     /// Takes what the waiter was granted. `None`: nothing yet.
     pub(crate) fn take(&self, waiter: &Waiter) -> Option<Result<Grant, Error>> {
-        waiter.take()
+        let granted = self.state.lock().waiters.take(waiter)?;
+        let requested = waiter.need();
+        Some(granted.ok_or(Error::Closed { requested }))
+    }
+
+    #[cfg(feature = "python")]
+    pub(crate) fn is_waiting(&self, waiter: &Waiter) -> bool {
+        self.state.lock().waiters.is_waiting(waiter)
     }
 
     /// Removes the waiter from the queue. Its grant passes to the next waiter; if that is a buffer, the caller
     /// returns it to the pool.
-    pub(crate) fn leave(&self, waiter: &Arc<Waiter>) -> Option<Storage> {
-        let mut state = self.state.lock();
-        state.waiters.retain(|queued| !Arc::ptr_eq(queued, waiter));
-        drop(state);
-        match waiter.leave() {
+    pub(crate) fn leave(&self, waiter: &Waiter) -> Option<Storage> {
+        let left = self.state.lock().waiters.leave(waiter);
+        match left {
             Left::Granted(Grant::Returned(storage)) => return Some(storage),
             Left::Granted(Grant::Reserved) => self.release(waiter.need()),
             // The next waiter may need less.
-            Left::Waiting => self.grant_waiters(),
+            Left::Waiting(_) => self.grant_waiters(),
             Left::Ended => {}
         }
         None
@@ -204,22 +199,24 @@ impl Budget {
     pub(crate) fn settle_after_fork(&self, idle: usize) {
         let mut state = self.state.lock();
         state.inherited = state.used.saturating_sub(idle);
-        let lost = mem::take(&mut state.waiters);
+        state.waiters.forget();
         drop(state);
-        drop(lost);
+        while let Some(wake) = self.pop_waiter() {
+            drop(wake);
+        }
     }
 
     /// Grants nothing from now on, and wakes all waiters.
     pub(crate) fn close(&self) {
-        let mut state = self.state.lock();
-        state.closed = true;
-        let waiters = mem::take(&mut state.waiters);
-        drop(state);
-        for waiter in waiters {
-            if let Some(wake) = waiter.close() {
-                wake();
-            }
+        self.state.lock().closed = true;
+        while let Some(wake) = self.pop_waiter() {
+            wake.call();
         }
+    }
+
+    /// Removes the oldest request that waits. The caller calls or drops `Wake`, without the lock.
+    fn pop_waiter(&self) -> Option<Wake> {
+        self.state.lock().waiters.pop()
     }
 }
 

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::pool::Pool;
 use crate::pool::acquire::Taken;
 use crate::stats::Reason;
-use crate::sync::{Arc, Parker, Wakeup};
+use crate::sync::{Parker, Wakeup};
 
 impl Pool {
     /// Like [`acquire`](Self::acquire), but if the budget is used up it waits until the bytes are free or
@@ -36,7 +36,7 @@ impl Pool {
         }
         let deadline = Instant::now().checked_add(timeout);
         let parker = Parker::default();
-        let guard = WaiterGuard::enqueue(self, n, parker.waker())?;
+        let guard = WaiterGuard::enqueue(self, n, Wake::new(parker.waker())?)?;
         loop {
             let wakeup = parker.park(deadline);
             if let Some(lent) = Self::lend_to_waiter(self, n, &guard.waiter) {
@@ -88,7 +88,7 @@ impl Pool {
         self.budget.exhausted(self.cost(n))
     }
 
-    fn enqueue(&self, n: usize, wake: Wake) -> Result<Arc<Waiter>, Error> {
+    fn enqueue(&self, n: usize, wake: Wake) -> Result<Waiter, Error> {
         let waiter = self.budget.enqueue(self.cost(n), wake)?;
         // The budget grants no quota from here on, so drained buckets stay empty.
         self.drain(Reason::Capped);
@@ -134,7 +134,7 @@ impl Pool {
 #[derive(Debug)]
 pub(crate) struct WaiterGuard<P: Deref<Target = Pool>> {
     pool: P,
-    pub(crate) waiter: Arc<Waiter>,
+    pub(crate) waiter: Waiter,
 }
 
 impl<P: Deref<Target = Pool>> WaiterGuard<P> {
@@ -143,6 +143,11 @@ impl<P: Deref<Target = Pool>> WaiterGuard<P> {
     pub(crate) fn enqueue(pool: P, n: usize, wake: Wake) -> Result<Self, Error> {
         let waiter = pool.enqueue(n, wake)?;
         Ok(Self { pool, waiter })
+    }
+
+    #[cfg(feature = "python")]
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.pool.budget.is_waiting(&self.waiter)
     }
 
     /// Leaves the queue. A grant that was not taken passes to the next waiter.
@@ -166,6 +171,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
+    use crate::sync::Arc;
 
     fn pool(max_size: usize, max_bytes: usize) -> Pool {
         let max_bytes = Some(max_bytes);
@@ -225,11 +231,11 @@ mod tests {
         drop(small);
         assert_eq!(pool.stats().idle_bytes, KEPT as u64);
         let same = Arc::clone(&pool);
-        let wake = Box::new(move || {
+        let wake = Wake::new(move || {
             drop(large);
             assert!(same.stats().idle_bytes <= KEPT as u64, "{:?}", same.stats());
         });
-        let guard = WaiterGuard::enqueue(&*pool, 64, wake).unwrap();
+        let guard = WaiterGuard::enqueue(&*pool, 64, wake.unwrap()).unwrap();
         let lent = Pool::lend_to_waiter(&*pool, 64, &guard.waiter);
         assert_eq!(lent.unwrap().unwrap().prepared().unwrap().len(), 64);
         assert!(pool.stats().idle_bytes <= KEPT as u64, "{:?}", pool.stats());

@@ -1,21 +1,24 @@
-//! One request that waits for the budget, and how it ends: granted, closed, or given up. `mod.rs` has the queue and its
-//! order.
+//! The queue of requests that wait for the budget: first come, first served. The budget's lock guards it.
 
+use std::collections::VecDeque;
 use std::{fmt, mem};
 
 use crate::error::Error;
+use crate::fallible::boxed;
 use crate::storage::Storage;
-use crate::sync::Mutex;
 
-/// Tells a waiter that its request has ended. Called once, without any lock held.
-pub(crate) type Wake = Box<dyn FnOnce() + Send>;
-
-/// A queued request.
+/// A request that waits for the budget, or was granted its bytes.
 #[derive(Debug)]
 pub(crate) struct Waiter {
+    id: u64,
     /// What the request costs, in bytes.
     need: usize,
-    state: Mutex<State>,
+}
+
+impl Waiter {
+    pub(super) fn need(&self) -> usize {
+        self.need
+    }
 }
 
 /// What a waiter was granted.
@@ -27,81 +30,200 @@ pub(crate) enum Grant {
     Returned(Storage),
 }
 
+/// Tells a waiter that its request has ended. Called without any lock held.
+pub(crate) struct Wake(Box<dyn Call>);
+
+impl Wake {
+    pub(crate) fn new(call: impl FnOnce() + Send + 'static) -> Result<Self, Error> {
+        Ok(Self(boxed(Some(call))?))
+    }
+
+    pub(crate) fn call(mut self) {
+        self.0.call();
+    }
+}
+
+impl fmt::Debug for Wake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Wake")
+    }
+}
+
+/// A function that is called at most once. (`Box<dyn FnOnce()>` cannot be made without `Box::new`.)
+trait Call: Send {
+    fn call(&mut self);
+}
+
+impl<F: FnOnce() + Send> Call for [Option<F>; 1] {
+    fn call(&mut self) {
+        let [function] = self;
+        if let Some(function) = function.take() {
+            function();
+        }
+    }
+}
+
+/// The waiters of a budget, oldest first.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    /// In the order of their ids. Those that were granted come first, because they are granted in this order.
+    places: VecDeque<Place>,
+    /// How many were granted and did not take their grant yet.
+    granted: usize,
+    next_id: u64,
+    /// Waiters before this one were forgotten, and stay as they are.
+    forgotten: u64,
+}
+
+#[derive(Debug)]
+struct Place {
+    id: u64,
+    need: usize,
+    state: State,
+}
+
+#[derive(Debug)]
 enum State {
     Waiting(Wake),
     Granted(Grant),
-    Closed,
-    /// The grant was taken, or the waiter left.
-    Done,
-}
-
-impl fmt::Debug for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Waiting(_) => "Waiting",
-            Self::Granted(_) => "Granted",
-            Self::Closed => "Closed",
-            Self::Done => "Done",
-        })
-    }
 }
 
 /// What a waiter had when it left the queue.
 #[derive(Debug)]
 pub(super) enum Left {
-    Waiting,
+    /// Nothing, and nobody will wake it any more.
+    Waiting(Wake),
     Granted(Grant),
+    /// It took its grant, or left before.
     Ended,
 }
 
-impl Waiter {
-    pub(super) fn new(need: usize, wake: Wake) -> Self {
-        Self {
-            need,
-            state: Mutex::new(State::Waiting(wake)),
-        }
+impl Queue {
+    /// How many requests wait.
+    pub(super) fn len(&self) -> usize {
+        self.places.len().saturating_sub(self.granted)
     }
 
-    pub(super) fn need(&self) -> usize {
-        self.need
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
-    /// Called with the budget locked, so that the waiter does not leave the queue meanwhile.
-    pub(super) fn grant(&self, grant: Grant) -> Option<Wake> {
-        self.end(State::Granted(grant))
+    /// What the oldest request that waits costs, in bytes.
+    pub(super) fn next_need(&self) -> Option<usize> {
+        self.places.get(self.granted).map(|place| place.need)
     }
 
-    pub(super) fn close(&self) -> Option<Wake> {
-        self.end(State::Closed)
+    pub(super) fn push(&mut self, need: usize, wake: Wake) -> Result<Waiter, Error> {
+        let reserved = self.places.try_reserve(1);
+        reserved.map_err(|_| Error::OutOfMemory {
+            requested: size_of::<Place>(),
+        })?;
+        let id = self.next_id;
+        self.next_id = id.wrapping_add(1);
+        let state = State::Waiting(wake);
+        self.places.push_back(Place { id, need, state });
+        Ok(Waiter { id, need })
     }
 
-    fn end(&self, state: State) -> Option<Wake> {
-        match mem::replace(&mut *self.state.lock(), state) {
+    /// Grants the oldest request that waits. The caller calls `Wake`.
+    pub(super) fn grant(&mut self, grant: Grant) -> Option<Wake> {
+        let place = self.places.get_mut(self.granted)?;
+        self.granted = self.granted.saturating_add(1);
+        match mem::replace(&mut place.state, State::Granted(grant)) {
             State::Waiting(wake) => Some(wake),
-            _ => None,
+            State::Granted(_) => None,
         }
     }
 
-    /// Takes the grant. `None`: there is none yet.
-    pub(super) fn take(&self) -> Option<Result<Grant, Error>> {
-        let mut state = self.state.lock();
-        match mem::replace(&mut *state, State::Done) {
-            State::Granted(grant) => Some(Ok(grant)),
-            State::Closed | State::Done => Some(Err(Error::Closed {
-                requested: self.need,
-            })),
-            waiting @ State::Waiting(_) => {
-                *state = waiting;
-                None
+    /// Takes what the waiter was granted. `Some(None)`: it waits no more, and was not granted anything.
+    pub(super) fn take(&mut self, waiter: &Waiter) -> Option<Option<Grant>> {
+        if self.is_waiting(waiter) {
+            return None;
+        }
+        match self.leave(waiter) {
+            Left::Granted(grant) => Some(Some(grant)),
+            Left::Waiting(_) | Left::Ended => Some(None),
+        }
+    }
+
+    pub(super) fn is_waiting(&self, waiter: &Waiter) -> bool {
+        match self.find(waiter) {
+            Some(index) => index >= self.granted,
+            None => waiter.id < self.forgotten,
+        }
+    }
+
+    /// Removes a waiter.
+    pub(super) fn leave(&mut self, waiter: &Waiter) -> Left {
+        match self.find(waiter) {
+            Some(index) => self.remove(index),
+            None => Left::Ended,
+        }
+    }
+
+    /// Removes the oldest request that waits.
+    pub(super) fn pop(&mut self) -> Option<Wake> {
+        match self.remove(self.granted) {
+            Left::Waiting(wake) => Some(wake),
+            Left::Granted(_) | Left::Ended => None,
+        }
+    }
+
+    /// The waiters so far were removed by [`pop`](Self::pop), and wait for ever.
+    #[cfg(feature = "python")]
+    pub(super) fn forget(&mut self) {
+        self.forgotten = self.next_id;
+    }
+
+    fn find(&self, waiter: &Waiter) -> Option<usize> {
+        let found = self
+            .places
+            .binary_search_by_key(&waiter.id, |place| place.id);
+        found.ok()
+    }
+
+    fn remove(&mut self, index: usize) -> Left {
+        match self.places.remove(index).map(|place| place.state) {
+            Some(State::Waiting(wake)) => Left::Waiting(wake),
+            Some(State::Granted(grant)) => {
+                self.granted = self.granted.saturating_sub(1);
+                Left::Granted(grant)
             }
+            None => Left::Ended,
         }
     }
+}
 
-    pub(super) fn leave(&self) -> Left {
-        match mem::replace(&mut *self.state.lock(), State::Done) {
-            State::Waiting(_) => Left::Waiting,
-            State::Granted(grant) => Left::Granted(grant),
-            State::Closed | State::Done => Left::Ended,
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    fn wake() -> Wake {
+        Wake::new(|| {}).unwrap()
+    }
+
+    #[test]
+    fn waiters_are_granted_in_their_order_and_leave_in_any() {
+        let mut queue = Queue::default();
+        let waiters: Vec<_> = (0..5)
+            .map(|need| queue.push(need, wake()).unwrap())
+            .collect();
+        assert!(matches!(queue.leave(&waiters[1]), Left::Waiting(_)));
+        for need in [0, 2] {
+            assert_eq!(queue.next_need(), Some(need));
+            assert!(queue.grant(Grant::Reserved).is_some());
         }
+        assert_eq!(queue.len(), 2);
+        assert!(queue.take(&waiters[3]).is_none());
+        assert!(matches!(
+            queue.take(&waiters[2]),
+            Some(Some(Grant::Reserved))
+        ));
+        assert!(matches!(queue.take(&waiters[2]), Some(None)));
+        assert!(matches!(queue.leave(&waiters[0]), Left::Granted(_)));
+        assert!(matches!(queue.leave(&waiters[0]), Left::Ended));
+        assert_eq!((queue.len(), queue.next_need()), (2, Some(3)));
+        assert!(queue.pop().is_some() && queue.pop().is_some() && queue.pop().is_none());
+        assert!(queue.is_empty() && queue.grant(Grant::Reserved).is_none());
     }
 }

@@ -72,7 +72,7 @@ impl Pool {
             Ok(wake) => {
                 bucket.count_return(by, None);
                 if let Some(wake) = wake {
-                    wake();
+                    wake.call();
                 }
                 return None;
             }

@@ -10,9 +10,11 @@ use crate::bucket::Bucket;
 use crate::budget::Budget;
 use crate::config::Config;
 use crate::error::Error;
+#[cfg(feature = "python")]
+use crate::fallible::list;
 use crate::interval::Interval;
 use crate::size_class::SizeClasses;
-use crate::stats::{Counter, Gauge, Stats, Transient};
+use crate::stats::{BucketStats, Counter, Gauge, Stats, Transient};
 use crate::storage::{Free, Storage, free};
 
 /// A pool of byte buffers in size classes.
@@ -128,6 +130,17 @@ impl Pool {
     /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
+        self.stats_in(Vec::with_capacity(self.buckets.len()))
+    }
+
+    /// The same, or an error if there is no memory for the list.
+    #[cfg(feature = "python")]
+    pub(crate) fn try_stats(&self) -> Result<Stats, Error> {
+        Ok(self.stats_in(list(self.buckets.len())?))
+    }
+
+    /// A snapshot in a list that has space for all buckets.
+    fn stats_in(&self, list: Vec<BucketStats>) -> Stats {
         let Self {
             buckets,
             transient,
@@ -147,6 +160,7 @@ impl Pool {
             dropped: transient.dropped.get(),
             deferred: deferred.get(),
             deferred_bytes: self.deferred_bytes.get().0,
+            buckets: list,
             ..Stats::default()
         };
         for bucket in buckets.iter().filter(|bucket| !bucket.is_unused()) {

@@ -5,8 +5,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyMemoryView, PyString};
 
 use super::args::{Integer, Limit, Timeout};
-use super::error::{BytesAlreadyAllocatedError, BytesAlreadyReturnedError, exception, string};
+use super::error::{BytesAlreadyAllocatedError, BytesAlreadyReturnedError, exception};
 use super::lease::{Lease, disown};
+use super::objects::string;
 use super::pool::Pool;
 use crate::sync::Mutex;
 
@@ -160,11 +161,14 @@ impl Allocator {
     fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
         let held = self.lease.lock().as_ref().map(|lease| lease.get().size());
         let pool = self.pool.get().core().get().describe(py)?;
-        let described = match held {
-            Some(size) => format!("<Allocator holding {size} bytes of {pool}>"),
-            None => format!("<Allocator holding nothing of {pool}>"),
-        };
-        string(py, described)
+        let pool = pool.to_str()?;
+        match held {
+            Some(size) => string(
+                py,
+                format_args!("<Allocator holding {size} bytes of {pool}>"),
+            ),
+            None => string(py, format_args!("<Allocator holding nothing of {pool}>")),
+        }
     }
 
     /// Raise TypeError: an allocator cannot be pickled or copied.
@@ -178,14 +182,14 @@ impl Allocator {
 
 #[cold]
 fn already_allocated(size: usize) -> PyErr {
-    exception::<BytesAlreadyAllocatedError>(format!(
+    exception::<BytesAlreadyAllocatedError>(format_args!(
         "allocate() called while this allocator holds {size} bytes; release() them first"
     ))
 }
 
 #[cold]
 fn already_returned(method: &str) -> PyErr {
-    exception::<BytesAlreadyReturnedError>(format!(
+    exception::<BytesAlreadyReturnedError>(format_args!(
         "{method}() called while this allocator holds no bytes; allocate() some first"
     ))
 }

@@ -1,5 +1,7 @@
 //! Conversion of arguments that come from Python: integers, seconds and named choices.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use pyo3::exceptions::{PyOverflowError, PyValueError};
@@ -8,12 +10,15 @@ use pyo3::types::{PyInt, PyString};
 use pyo3::{Borrowed, intern};
 
 use super::error::exception;
+use super::objects::string;
 
 /// Any object with `__index__`. [`Integer::check`] checks its range, and needs the parameter's name for it.
 pub(super) enum Integer {
     Fits(usize),
-    Negative(String),
-    TooLarge(String),
+    /// A negative integer, if it fits into a machine word.
+    Negative(Option<isize>),
+    /// How many bits it has.
+    TooLarge(u64),
 }
 
 /// How large an integer may be, and which exception says that it is larger.
@@ -29,27 +34,34 @@ impl Integer {
     pub(super) fn check(self, parameter: &str, limit: Limit) -> PyResult<usize> {
         match self {
             Self::Fits(n) => Ok(n),
-            Self::Negative(n) => Err(negative(parameter, &n)),
-            Self::TooLarge(n) => Err(too_large(parameter, &n, limit)),
+            Self::Negative(n) => Err(negative(parameter, n)),
+            Self::TooLarge(bits) => Err(too_large(parameter, bits, limit)),
         }
     }
 }
 
 #[cold]
-fn negative(parameter: &str, n: &str) -> PyErr {
-    exception::<PyValueError>(format!("{parameter} must be 0 or more, not {n}"))
+fn negative(parameter: &str, n: Option<isize>) -> PyErr {
+    match n {
+        Some(n) => {
+            exception::<PyValueError>(format_args!("{parameter} must be 0 or more, not {n}"))
+        }
+        None => exception::<PyValueError>(format_args!(
+            "{parameter} must be 0 or more, not a huge negative number"
+        )),
+    }
 }
 
 #[cold]
-fn too_large(parameter: &str, n: &str, limit: Limit) -> PyErr {
+fn too_large(parameter: &str, bits: u64, limit: Limit) -> PyErr {
     match limit {
-        Limit::Platform => exception::<PyOverflowError>(format!(
-            "{parameter} ({n}) must be at most sys.maxsize ({})",
+        Limit::Platform => exception::<PyOverflowError>(format_args!(
+            "{parameter} (an integer of {bits} bits) must be at most sys.maxsize ({})",
             isize::MAX
         )),
-        Limit::MaxSize => {
-            exception::<PyValueError>(format!("{parameter} ({n}) must be below 2^40 bytes"))
-        }
+        Limit::MaxSize => exception::<PyValueError>(format_args!(
+            "{parameter} (an integer of {bits} bits) must be below 2^40 bytes"
+        )),
     }
 }
 
@@ -59,9 +71,7 @@ impl FromPyObject<'_, '_> for Integer {
     /// Raises only what the object's own `__index__` raises, or TypeError if it has none.
     fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
         match object.extract::<isize>() {
-            Ok(n) => {
-                Ok(usize::try_from(n).map_or_else(|_| Self::Negative(n.to_string()), Self::Fits))
-            }
+            Ok(n) => Ok(usize::try_from(n).map_or(Self::Negative(Some(n)), Self::Fits)),
             Err(error) if error.is_instance_of::<PyOverflowError>(object.py()) => {
                 larger_than_a_word(&object).ok_or(error)
             }
@@ -84,10 +94,10 @@ fn larger_than_a_word(object: &Bound<'_, PyAny>) -> Option<Integer> {
             .ok()?,
     };
     if number.lt(0).ok()? {
-        return Some(Integer::Negative("a huge negative number".to_owned()));
+        return Some(Integer::Negative(None));
     }
     let bits = number.call_method0(intern!(py, "bit_length")).ok()?;
-    Some(Integer::TooLarge(format!("an integer of {bits} bits")))
+    bits.extract::<u64>().ok().map(Integer::TooLarge)
 }
 
 /// How many seconds to wait for the budget: 0 or more, and infinity for Python's `None`.
@@ -117,9 +127,21 @@ impl FromPyObject<'_, '_> for Timeout {
         if seconds >= 0.0 {
             return Ok(Self(seconds));
         }
-        Err(exception::<PyValueError>(format!(
+        Err(exception::<PyValueError>(format_args!(
             "timeout must be a number of seconds, 0 or more, or None, not {seconds}"
         )))
+    }
+}
+
+/// A name, as a string of exactly this class: an object of a subclass could be part of a reference cycle.
+pub(super) struct Name(pub(super) Py<PyString>);
+
+impl FromPyObject<'_, '_> for Name {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'_, '_, PyAny>) -> PyResult<Self> {
+        let name = object.cast::<PyString>()?;
+        Ok(Self(string(object.py(), name.to_str()?)?.unbind()))
     }
 }
 
@@ -138,11 +160,15 @@ pub(super) trait Choice: Copy + PartialEq + 'static {
         all.find_map(|(name, known)| (known == self).then_some(name))
             .unwrap_or_default()
     }
+}
 
-    /// All names, for an error message: "'a', 'b' or 'c'".
-    fn names() -> String {
-        let [(first, _), (second, _), (third, _)] = Self::NAMES;
-        format!("'{first}', '{second}' or '{third}'")
+/// Shows all names of a [`Choice`] in an error message: "'a', 'b' or 'c'".
+pub(super) struct NamesOf<T>(pub(super) PhantomData<T>);
+
+impl<T: Choice> fmt::Display for NamesOf<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [(first, _), (second, _), (third, _)] = T::NAMES;
+        write!(f, "'{first}', '{second}' or '{third}'")
     }
 }
 
@@ -156,10 +182,10 @@ impl<T: Choice> FromPyObject<'_, '_> for Chosen<T> {
         let name = object.cast::<PyString>()?;
         let name = name.to_string_lossy();
         T::named(&name).map(Self).ok_or_else(|| {
-            exception::<PyValueError>(format!(
+            exception::<PyValueError>(format_args!(
                 "{} must be {}, not {name:?}",
                 T::PARAMETER,
-                T::names()
+                NamesOf::<T>(PhantomData)
             ))
         })
     }

@@ -1,5 +1,4 @@
-//! Memory that a transport receives into, and the `bytes` objects that are made in it. One of the two files
-//! with `unsafe`.
+//! Memory that a transport receives into, and `bytes` objects that are made in it. One of two files with `unsafe`.
 //!
 //! CPython lets a `bytes` object be written to as long as nobody else has seen it: reference count 1, no hash
 //! yet. These are the rules by which this file makes use of that:
@@ -26,15 +25,17 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyMemoryView};
 
 use super::error::exception;
-use super::lease::disown;
+use super::lease::{Address, disown};
 use super::malloc::expect_large_blocks;
 use crate::buffer::Buffer;
+use crate::fallible::{boxed, zeros};
 use crate::pool::Pool;
-use crate::sync::{Arc, AtomicUsize, Mutex, Ordering};
+use crate::sync::{AtomicUsize, Mutex, Ordering};
 
 /// Memory that a transport receives into. It only exports the part of it that is to be filled next.
 #[pyclass(frozen, module = "bytepool._bytepool")]
 pub(super) struct ReceiveBuffer {
+    /// Into memory that `owner` keeps alive and in place.
     start: Address,
     len: usize,
     /// What the next export shows: from where to where.
@@ -49,21 +50,12 @@ enum Owner {
     /// A `bytes` object that nobody else has seen.
     Bytes(Py<PyBytes>),
     /// Read-ahead memory.
-    Pooled(#[expect(dead_code, reason = "it is only kept")] Buffer<Arc<Pool>>),
+    Pooled(#[expect(dead_code, reason = "it is only kept")] Buffer<&'static Pool>),
     /// A buffer of the user's.
     Export(#[expect(dead_code, reason = "it is only kept")] Export),
     /// The object was published.
     Nobody,
 }
-
-struct Address(*mut u8);
-
-// SAFETY: the pointer is into memory that `owner` keeps alive and in place, on whichever thread. It is used by
-// this file's functions, and by the users of exports, under the buffer protocol's own rules.
-unsafe impl Send for Address {}
-
-// SAFETY: as for `Send`; sharing the struct shares only the pointer's value.
-unsafe impl Sync for Address {}
 
 impl ReceiveBuffer {
     /// Memory for a `bytes` object of `n` bytes, which [`publish`](Self::publish) returns.
@@ -85,10 +77,10 @@ impl ReceiveBuffer {
     /// Memory of a pool that this crate keeps for itself.
     pub(super) fn pooled<'py>(
         py: Python<'py>,
-        pool: &Arc<Pool>,
+        pool: &'static Pool,
         n: usize,
     ) -> PyResult<Bound<'py, Self>> {
-        let mut buffer = Pool::acquire_owned(pool, n)?;
+        let mut buffer = pool.acquire(n)?;
         let start = buffer.as_mut_ptr();
         Self::new(py, start, n, Owner::Pooled(buffer))
     }
@@ -96,7 +88,7 @@ impl ReceiveBuffer {
     /// The memory of any writable, contiguous buffer, of whatever shape and format.
     pub(super) fn over<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Self>> {
         let export = Export::get(object, ffi::PyBUF_WRITABLE)?;
-        let (start, len) = (export.0.buf.cast(), export.len());
+        let (start, len) = (export.start(), export.len());
         Self::new(object.py(), start, len, Owner::Export(export))
     }
 
@@ -141,8 +133,7 @@ impl ReceiveBuffer {
         PyMemoryView::from(this.as_any())
     }
 
-    /// The whole memory as `bytes`: without a copy if it is memory for a `bytes` object, and nobody else
-    /// refers to it.
+    /// The whole memory as `bytes`: without a copy if it is memory for a `bytes` object that nobody else refers to.
     pub(super) fn publish(this: Bound<'_, Self>) -> PyResult<Bound<'_, PyBytes>> {
         let py = this.py();
         if is_alone(&this) {
@@ -187,14 +178,14 @@ impl ReceiveBuffer {
         let source = self.at(from, export.len())?;
         // SAFETY: `source` points to as many bytes as the export has, see `at`, and the export is writable;
         // they may overlap.
-        unsafe { ptr::copy(source, export.0.buf.cast(), export.len()) };
+        unsafe { ptr::copy(source, export.start(), export.len()) };
         Ok(())
     }
 
     /// Copies what `export` has from `from` on, `n` bytes, to `to`.
     pub(super) fn fill(&self, to: usize, export: &Export, from: usize, n: usize) -> PyResult<()> {
         let target = self.at(to, n)?;
-        let source = check(export.0.buf.cast(), export.len(), from, n)?;
+        let source = check(export.start(), export.len(), from, n)?;
         // SAFETY: both point to `n` bytes, and they may overlap.
         unsafe { ptr::copy(source, target, n) };
         Ok(())
@@ -220,13 +211,13 @@ impl ReceiveBuffer {
         if is_alone(this) {
             // SAFETY:
             // - `source` points to `n` bytes that live as long as `this`, see `at`;
-            // - nobody writes to them meanwhile: no view exists, `look` does not run Python code (it gets
-            //   nothing to do so), and this thread is attached and uses the one reference there is;
+            // - nobody writes to them meanwhile: no view exists, `look` runs no Python code (it gets nothing to
+            //   do so), and this thread is attached and uses the one reference there is;
             // - bytes that a transport has not written, though it said so, are whatever was in the memory that
             //   CPython's allocator returned, which is opaque to the compiler.
             return Ok(look(unsafe { slice::from_raw_parts(source, n) }));
         }
-        let mut copy = vec![0; n];
+        let mut copy = zeros(n)?;
         // SAFETY: both point to `n` bytes, and the copy is new.
         unsafe { ptr::copy_nonoverlapping(source, copy.as_mut_ptr(), n) };
         Ok(look(&copy))
@@ -234,8 +225,7 @@ impl ReceiveBuffer {
 
     /// Where `n` bytes at `offset` are.
     ///
-    /// The pointer is good for `n` bytes as long as this lives: `owner` keeps `len` bytes, unless its object
-    /// was published.
+    /// The pointer is good for `n` bytes as long as this lives: `owner` keeps `len` bytes, unless they were published.
     fn at(&self, offset: usize, n: usize) -> PyResult<*mut u8> {
         if matches!(*self.owner.lock(), Owner::Nobody) {
             return Err(exception::<PyBufferError>("these bytes were handed out"));
@@ -247,8 +237,7 @@ impl ReceiveBuffer {
 #[pymethods]
 impl ReceiveBuffer {
     /// Exports the part that is to be filled next, writable.
-    // SAFETY (of the slot as a whole): CPython calls it with a `view` to fill in and the flags of the
-    // request.
+    // SAFETY (of the slot as a whole): CPython calls it with a `view` to fill in and the flags of the request.
     unsafe fn __getbuffer__(
         this: Bound<'_, Self>,
         view: *mut ffi::Py_buffer,
@@ -273,7 +262,7 @@ impl ReceiveBuffer {
 }
 
 /// An export of another object's memory.
-pub(super) struct Export(Box<ffi::Py_buffer>);
+pub(super) struct Export(Box<[ffi::Py_buffer; 1]>);
 
 // SAFETY: an export may be used and given back by any thread that is attached to the interpreter, and that is
 // how it is given back (`drop`); its memory is only reached by functions of this file.
@@ -289,9 +278,12 @@ impl Export {
     }
 
     fn get(object: &Bound<'_, PyAny>, flags: c_int) -> PyResult<Self> {
-        let mut buffer = Box::new(ffi::Py_buffer::new());
+        let mut buffer = boxed(ffi::Py_buffer::new())?;
         // SAFETY: `object` is alive, and `buffer` is an empty `Py_buffer` that stays where it is, in its box.
-        let failed = unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &raw mut *buffer, flags) };
+        let failed = unsafe {
+            let buffer = buffer.as_mut_ptr();
+            ffi::PyObject_GetBuffer(object.as_ptr(), buffer, flags)
+        };
         match failed {
             0 => Ok(Self(buffer)),
             _ => Err(refused(object, PyErr::fetch(object.py()))),
@@ -299,15 +291,21 @@ impl Export {
     }
 
     pub(super) fn len(&self) -> usize {
-        usize::try_from(self.0.len).unwrap_or(0)
+        let [buffer] = &*self.0;
+        usize::try_from(buffer.len).unwrap_or(0)
     }
 
     /// A copy of the bytes.
-    pub(super) fn to_vec(&self) -> Vec<u8> {
-        let mut copy = vec![0; self.len()];
+    pub(super) fn to_vec(&self) -> PyResult<Vec<u8>> {
+        let mut copy = zeros(self.len())?;
         // SAFETY: the export has as many readable bytes, and the copy is new.
-        unsafe { ptr::copy_nonoverlapping(self.0.buf.cast(), copy.as_mut_ptr(), copy.len()) };
-        copy
+        unsafe { ptr::copy_nonoverlapping(self.start(), copy.as_mut_ptr(), copy.len()) };
+        Ok(copy)
+    }
+
+    fn start(&self) -> *mut u8 {
+        let [buffer] = &*self.0;
+        buffer.buf.cast()
     }
 }
 
@@ -315,7 +313,7 @@ impl Drop for Export {
     fn drop(&mut self) {
         // SAFETY: `get` filled it in, and it is given back once. Python is there as long as objects that hold
         // exports are freed.
-        Python::attach(|_| unsafe { ffi::PyBuffer_Release(&raw mut *self.0) });
+        Python::attach(|_| unsafe { ffi::PyBuffer_Release(self.0.as_mut_ptr()) });
     }
 }
 
@@ -330,7 +328,7 @@ pub(super) fn is_alone<T>(this: &Bound<'_, T>) -> bool {
 fn check(start: *mut u8, len: usize, offset: usize, n: usize) -> PyResult<*mut u8> {
     match offset.checked_add(n) {
         Some(end) if end <= len => Ok(start.wrapping_add(offset)),
-        _ => Err(exception::<PyValueError>(format!(
+        _ => Err(exception::<PyValueError>(format_args!(
             "{n} bytes at {offset} are beyond the {len} bytes of this buffer"
         ))),
     }
@@ -343,7 +341,7 @@ fn refused(object: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
     if error.is_instance_of::<PyMemoryError>(py) || !error.is_instance_of::<PyException>(py) {
         return error;
     }
-    let refused = exception::<PyTypeError>(format!(
+    let refused = exception::<PyTypeError>(format_args!(
         "a buffer is needed that is contiguous and, to receive into, writable; not {}",
         object.get_type()
     ));

@@ -2,13 +2,14 @@
 //! pool by a null pool, and the call that `repr` shows.
 
 use std::env;
+use std::fmt;
 use std::time::Duration;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use super::args::{Choice, Integer, Limit};
-use super::error::{exception, string};
+use super::error::exception;
 use crate::config::{Config, Zero};
 use crate::pool::Pool;
 
@@ -53,7 +54,7 @@ impl Arguments {
             Some(value) if value.is_empty() => Ok((Kind::Pool, pool)),
             Some(value) if value == "null" => Ok((Kind::Null, Pool::null_for(config))),
             // A typo must not pass for a null pool: it would rule out a memory bug that was not tested for.
-            Some(value) => Err(exception::<PyValueError>(format!(
+            Some(value) => Err(exception::<PyValueError>(format_args!(
                 "the environment variable {SWITCH} must be 'null' or not set, not {value:?}"
             ))),
         }
@@ -79,52 +80,59 @@ impl Arguments {
 
 fn duration(seconds: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds).map_err(|_| {
-        exception::<PyValueError>(format!(
+        exception::<PyValueError>(format_args!(
             "idle_timeout must be a finite number of seconds, 0 or more and below 2^64, \
              or None to keep idle memory, not {seconds}"
         ))
     })
 }
 
-/// The call that makes such a pool, without default arguments.
-pub(super) fn constructor_call(
-    py: Python<'_>,
-    kind: Kind,
-    config: &Config,
-    name: Option<&str>,
-) -> PyResult<String> {
-    let name = name.map(|name| string(py, name)?.repr()).transpose()?;
-    let callable = match kind {
-        Kind::Pool => "Pool",
-        Kind::Null => "Pool.null",
-    };
-    let Config {
-        min_size,
-        max_size,
-        max_buffers,
-        ..
-    } = config;
-    let mut text =
-        format!("{callable}(min_size={min_size}, max_size={max_size}, max_buffers={max_buffers}");
-    if let Some(name) = name {
-        text += &format!(", name={name}");
+/// Shows the call that makes such a pool, without default arguments.
+pub(super) struct ConstructorCall<'a> {
+    pub(super) kind: Kind,
+    pub(super) config: &'a Config,
+    /// As Python's `repr` shows it.
+    pub(super) name: Option<&'a str>,
+}
+
+impl fmt::Display for ConstructorCall<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { kind, config, name } = self;
+        f.write_str(match kind {
+            Kind::Pool => "Pool",
+            Kind::Null => "Pool.null",
+        })?;
+        let Config {
+            min_size,
+            max_size,
+            max_buffers,
+            ..
+        } = config;
+        write!(
+            f,
+            "(min_size={min_size}, max_size={max_size}, max_buffers={max_buffers}"
+        )?;
+        if let Some(name) = name {
+            write!(f, ", name={name}")?;
+        }
+        if let Some(max_idle_bytes) = config.max_idle_bytes {
+            write!(f, ", max_idle_bytes={max_idle_bytes}")?;
+        }
+        if let Some(max_bytes) = config.max_bytes {
+            write!(f, ", max_bytes={max_bytes}")?;
+        }
+        if config.idle_timeout != Config::DEFAULT.idle_timeout {
+            match config.idle_timeout {
+                Some(timeout) => write!(f, ", idle_timeout={:?}", timeout.as_secs_f64())?,
+                None => f.write_str(", idle_timeout=None")?,
+            }
+        }
+        if config.zero != Config::DEFAULT.zero {
+            write!(f, ", zero='{}'", config.zero.name())?;
+        }
+        if config.poison {
+            f.write_str(", poison=True")?;
+        }
+        f.write_str(")")
     }
-    if let Some(max_idle_bytes) = config.max_idle_bytes {
-        text += &format!(", max_idle_bytes={max_idle_bytes}");
-    }
-    if let Some(max_bytes) = config.max_bytes {
-        text += &format!(", max_bytes={max_bytes}");
-    }
-    if config.idle_timeout != Config::DEFAULT.idle_timeout {
-        let seconds = config.idle_timeout.map(|timeout| timeout.as_secs_f64());
-        let seconds = seconds.map_or("None".to_owned(), |seconds| format!("{seconds:?}"));
-        text += &format!(", idle_timeout={seconds}");
-    }
-    if config.zero != Config::DEFAULT.zero {
-        text += &format!(", zero='{}'", config.zero.name());
-    }
-    if config.poison {
-        text += ", poison=True";
-    }
-    Ok(text + ")")
 }

@@ -72,6 +72,7 @@ impl Collector {
         if !self.last_pass.is_over(period) {
             return Ok(());
         }
+        // Without memory for the list of pools, a later run does it.
         for pool in registry::live(py).unwrap_or_default() {
             pool.get().decay();
         }

@@ -1,11 +1,13 @@
 //! The exceptions of `bytepool`, and the one mapping of core errors to them.
 
+use std::fmt;
+
 use pyo3::PyTypeInfo;
 use pyo3::create_exception;
 use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyString;
 
+use super::objects::{no_memory, string};
 use crate::error::Error;
 
 create_exception!(
@@ -57,38 +59,29 @@ impl From<Error> for PyErr {
     #[cold]
     fn from(error: Error) -> Self {
         if matches!(error, Error::OutOfMemory { requested } if requested < SMALL_ALLOCATION) {
-            // No memory is left for a message, and Rust aborts the process when a `String` cannot grow.
-            return Python::attach(|py| {
-                let bare = py.get_type::<PyMemoryError>().call0();
-                bare.map_or_else(|error| error, PyErr::from_value)
-            });
+            // No memory is left for a message.
+            return Python::attach(no_memory);
         }
-        let message = error.to_string();
         match error {
             Error::MinSizeAboveMaxSize { .. } | Error::MaxSizeTooLarge { .. } => {
-                exception::<PyValueError>(message)
+                exception::<PyValueError>(error)
             }
-            Error::TooLarge { .. } => exception::<PyOverflowError>(message),
-            Error::OutOfMemory { .. } => exception::<PyMemoryError>(message),
+            Error::TooLarge { .. } => exception::<PyOverflowError>(error),
+            Error::OutOfMemory { .. } => exception::<PyMemoryError>(error),
             Error::Exhausted { .. } | Error::AboveBudget { .. } => {
-                exception::<PoolExhaustedError>(message)
+                exception::<PoolExhaustedError>(error)
             }
-            Error::Closed { .. } => exception::<PoolClosedError>(message),
-            Error::Overwritten { .. } => exception::<BytesOverwrittenError>(message),
+            Error::Closed { .. } => exception::<PoolClosedError>(error),
+            Error::Overwritten { .. } => exception::<BytesOverwrittenError>(error),
         }
     }
 }
 
 /// Creates an exception immediately. PyO3 creates exceptions later, where it aborts if memory is short.
 #[cold]
-pub(super) fn exception<E: PyTypeInfo>(message: impl AsRef<str>) -> PyErr {
+pub(super) fn exception<E: PyTypeInfo>(message: impl fmt::Display) -> PyErr {
     Python::attach(|py| {
         let made = string(py, message).and_then(|text| py.get_type::<E>().call1((text,)));
         made.map_or_else(|error| error, PyErr::from_value)
     })
-}
-
-/// A Python string, or MemoryError. PyO3's own conversion panics if memory is short.
-pub(super) fn string(py: Python<'_>, text: impl AsRef<str>) -> PyResult<Bound<'_, PyString>> {
-    PyString::from_bytes(py, text.as_ref().as_bytes())
 }

@@ -3,7 +3,6 @@
 use pyo3::prelude::*;
 
 use super::registry;
-use crate::error::Error;
 
 /// Adapt all pools to this process, a forked child.
 ///
@@ -11,8 +10,7 @@ use crate::error::Error;
 /// against ``max_bytes``: the threads that would return them may not exist here.
 #[pyfunction]
 pub(super) fn settle_after_fork(py: Python<'_>) -> PyResult<()> {
-    let pools = registry::live(py).ok_or(Error::OutOfMemory { requested: 0 })?;
-    for pool in pools {
+    for pool in registry::live(py)? {
         pool.get().settle_after_fork();
     }
     Ok(())

@@ -42,12 +42,14 @@ pub(super) struct Lease {
     buffer: Buffer<PoolRef>,
 }
 
-struct Address(*mut u8);
+/// Where the memory of an exporter is.
+pub(super) struct Address(pub(super) *mut u8);
 
 // SAFETY:
-// - the pointer is into memory that `buffer` owns, which may be sent between threads;
-// - this file never reads or writes through it: Python does, under the buffer protocol's own rules,
-//   which leave data races between its threads to the users of a buffer, as with `bytearray`.
+// - the pointer is into memory that its exporter owns, which may be sent between threads;
+// - Python reads and writes through it, under the buffer protocol's own rules, which leave data races between
+//   its threads to the users of a buffer, as with `bytearray`. Where Rust does (`bytes.rs`), a comment says why
+//   it may.
 unsafe impl Send for Address {}
 
 // SAFETY: as for `Send`; sharing the struct shares only the pointer's value.

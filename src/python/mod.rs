@@ -3,6 +3,7 @@
 //! A file uses only files above it in this list:
 //!
 //! ```text
+//! objects    Python objects that are made without PyO3's panics for want of memory
 //! error      exceptions, and the mapping of core errors to them
 //! once       values that are made once, without a lock while Python code runs
 //! args       conversion of arguments: integers, seconds, named choices
@@ -20,6 +21,7 @@
 //! allocator  the class `Allocator`
 //! budget::waiter, pool::methods   the class `Waiter`; the methods of `Pool`
 //! pool::default   the function `default_pool`
+//! malloc     what the C library's malloc is told about large `bytes` objects
 //! bytes      memory that a transport receives into, and the `bytes` objects made in it
 //! target     the class `Target`: memory that a protocol has its transport fill
 //! reader     the native half of `bytepool.streams.StreamReader`, and its reads
@@ -39,6 +41,7 @@ mod fork;
 mod garbage;
 mod lease;
 mod malloc;
+mod objects;
 mod once;
 mod pool;
 mod reader;
@@ -71,6 +74,21 @@ mod _bytepool {
         target::Target,
         tracking::{AllocationRecord, records},
     };
+    use pyo3::PyTypeInfo;
+    use pyo3::prelude::*;
+
+    /// Makes the classes that the module does not show. With their first object, PyO3 would make them in ordinary
+    /// allocations.
+    #[pymodule_init]
+    fn make_classes(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let py = module.py();
+        super::decay::Collector::type_object(py);
+        super::bytes::ReceiveBuffer::type_object(py);
+        super::reader::Read::type_object(py);
+        super::reader::Frames::type_object(py);
+        Ok(())
+    }
+
     #[pymodule_export]
     #[expect(non_upper_case_globals, reason = "Python's name for it")]
     const __version__: &str = env!("CARGO_PKG_VERSION");

@@ -1,70 +1,67 @@
 //! The registry of the pools of this process, for the garbage collector's callback and for leak checks.
 
-use std::mem;
-use std::sync::Weak;
-
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
+use pyo3::types::{PyList, PyWeakrefMethods, PyWeakrefReference};
 
+use super::objects;
 use super::shared::SharedPool;
 use crate::error::Error;
+use crate::fallible::list;
 use crate::sync::Mutex;
 
-static POOLS: PyOnceLock<Mutex<Vec<Entry>>> = PyOnceLock::new();
+/// Weak references to all pools, oldest first, and to pools that are gone.
+static POOLS: PyOnceLock<Mutex<Vec<Py<PyWeakrefReference>>>> = PyOnceLock::new();
 
-struct Entry {
-    pool: Py<PyWeakrefReference>,
-    /// Tells whether the pool exists, without a reference to it: the drop of the last one runs Python code.
-    alive: Weak<()>,
-}
-
-fn pools(py: Python<'_>) -> &'static Mutex<Vec<Entry>> {
+fn pools(py: Python<'_>) -> &'static Mutex<Vec<Py<PyWeakrefReference>>> {
     POOLS.get_or_init(py, || Mutex::new(Vec::new()))
 }
 
 /// Registers a pool for as long as it, or a buffer that it lent, exists.
 pub(super) fn add(pool: &Bound<'_, SharedPool>) -> PyResult<()> {
     let py = pool.py();
-    let entry = Entry {
-        pool: PyWeakrefReference::new(pool)?.unbind(),
-        alive: pool.get().alive(),
+    let new = PyWeakrefReference::new(pool)?.unbind();
+    let is_full = {
+        let pools = pools(py).lock();
+        pools.len() == pools.capacity()
     };
-    let mut dead = Vec::new(); // dropped after the lock
-    let mut pools = pools(py).lock();
-    if pools.len() == pools.capacity() {
+    if is_full {
         // The registry must not grow with the number of pools ever made.
-        let entries = mem::take(&mut *pools).into_iter();
-        (*pools, dead) = entries.partition(|entry| entry.alive.strong_count() > 0);
-        let room = pools.len().saturating_add(1);
-        pools.reserve(room);
+        let mut dead = references(py)?;
+        dead.retain(|pool| pool.bind(py).upgrade().is_none());
+        let mut pools = pools(py).lock();
+        pools.retain(|pool| !dead.iter().any(|dead| dead.is(pool)));
+        drop(pools);
     }
-    pools.push(entry);
-    drop(pools);
-    drop(dead);
+    let mut pools = pools(py).lock();
+    let reserved = pools.try_reserve(1);
+    reserved.map_err(|_| Error::OutOfMemory { requested: 0 })?;
+    pools.push(new);
     Ok(())
 }
 
-/// All pools that exist, oldest first; `None` if there is no memory for the list.
-pub(super) fn live(py: Python<'_>) -> Option<Vec<Bound<'_, SharedPool>>> {
-    let mut weak = Vec::new();
-    let mut live = Vec::new();
-    {
-        let pools = pools(py).lock();
-        weak.try_reserve_exact(pools.len()).ok()?;
-        live.try_reserve_exact(pools.len()).ok()?;
-        weak.extend(pools.iter().map(|entry| entry.pool.clone_ref(py)));
+/// A copy of the registry, to look at without its lock: the drop of the last reference to a pool runs Python code.
+fn references(py: Python<'_>) -> Result<Vec<Py<PyWeakrefReference>>, Error> {
+    let pools = pools(py).lock();
+    let mut references = list(pools.len())?;
+    references.extend(pools.iter().map(|pool| pool.clone_ref(py)));
+    Ok(references)
+}
+
+/// All pools that exist, oldest first.
+pub(super) fn live(py: Python<'_>) -> PyResult<Vec<Bound<'_, SharedPool>>> {
+    let references = references(py)?;
+    let mut live = list(references.len())?;
+    for pool in references {
+        live.extend(pool.bind(py).upgrade_as::<SharedPool>()?);
     }
-    for pool in weak {
-        live.extend(pool.bind(py).upgrade_as::<SharedPool>().ok()?);
-    }
-    Some(live)
+    Ok(live)
 }
 
 /// Return all pools of the process, oldest first.
 ///
 /// These include closed pools, and pools that exist only because buffers of theirs are in use.
 #[pyfunction]
-pub(super) fn live_pools(py: Python<'_>) -> PyResult<Vec<Bound<'_, SharedPool>>> {
-    live(py).ok_or_else(|| Error::OutOfMemory { requested: 0 }.into())
+pub(super) fn live_pools(py: Python<'_>) -> PyResult<Bound<'_, PyList>> {
+    objects::list(py, live(py)?.into_iter().map(Bound::into_any))
 }

@@ -1,21 +1,20 @@
 //! The core's pool as a Python object, and lending from it.
 
 use std::ops::Deref;
-use std::sync::Weak;
 
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::args::{Choice, Chosen};
-use super::config::{Kind, constructor_call};
-use super::error::string;
+use super::config::{ConstructorCall, Kind};
+use super::objects::string;
 use super::tracking::{Level, Tracker};
 pub(super) use crate::budget::requests::WaiterGuard;
 use crate::buffer::{Buffer, Lent};
 use crate::error::Error;
 use crate::pool::Pool;
 use crate::storage::{self, Storage};
-use crate::sync::{Arc, AtomicUsize, Ordering};
+use crate::sync::{AtomicUsize, Ordering};
 
 /// Preparing fewer bytes takes less time than detaching from the interpreter and attaching again.
 const LARGE: usize = 64 << 10;
@@ -35,9 +34,8 @@ const FREED_ATTACHED: usize = 1024;
 pub(super) struct SharedPool {
     core: Pool,
     kind: Kind,
-    name: Option<String>,
+    name: Option<Py<PyString>>,
     tracker: Tracker,
-    alive: Arc<()>,
 }
 
 impl SharedPool {
@@ -51,8 +49,8 @@ impl SharedPool {
         self.core.settle_after_fork();
     }
 
-    pub(super) fn name(&self) -> Option<&str> {
-        self.name.as_deref()
+    pub(super) fn name(&self) -> Option<&Py<PyString>> {
+        self.name.as_ref()
     }
 
     #[inline]
@@ -60,14 +58,12 @@ impl SharedPool {
         &self.tracker
     }
 
-    /// A reference that is dead when the pool does not exist any more.
-    pub(super) fn alive(&self) -> Weak<()> {
-        Arc::downgrade(&self.alive)
-    }
-
     /// What `repr` shows.
-    pub(super) fn describe(&self, py: Python<'_>) -> PyResult<String> {
-        constructor_call(py, self.kind, &self.core.config(), self.name())
+    pub(super) fn describe<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        let name = self.name().map(|name| name.bind(py).repr()).transpose()?;
+        let name = name.as_ref().map(|name| name.to_str()).transpose()?;
+        let (kind, config) = (self.kind, &self.core.config());
+        string(py, ConstructorCall { kind, config, name })
     }
 }
 
@@ -75,8 +71,8 @@ impl SharedPool {
 impl SharedPool {
     /// How many buffers are in use, tracked or not.
     #[getter]
-    fn outstanding(&self) -> u64 {
-        self.core.stats().outstanding
+    fn outstanding(&self) -> PyResult<u64> {
+        Ok(self.core.try_stats()?.outstanding)
     }
 
     /// Return what ``Pool.tracked()`` returns.
@@ -96,7 +92,7 @@ impl SharedPool {
     }
 
     fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        string(py, self.describe(py)?)
+        self.describe(py)
     }
 }
 
@@ -108,17 +104,15 @@ impl PoolRef {
         py: Python<'_>,
         kind: Kind,
         mut core: Pool,
-        name: Option<String>,
+        name: Option<Py<PyString>>,
         tracker: Tracker,
     ) -> PyResult<Self> {
         core.free = free;
-        let alive = Arc::new(());
         let shared = SharedPool {
             core,
             kind,
             name,
             tracker,
-            alive,
         };
         Py::new(py, shared).map(Self)
     }

@@ -66,7 +66,7 @@ impl Target {
         let memory = memory.get();
         let rest = memory.len().saturating_sub(memory.filled());
         if n > rest {
-            return Err(exception::<PyValueError>(format!(
+            return Err(exception::<PyValueError>(format_args!(
                 "{n} bytes are more than the {rest} bytes that are not filled"
             )));
         }

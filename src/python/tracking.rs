@@ -4,16 +4,18 @@
 //! into text: it chooses the line that a leak report shows.
 
 use std::env;
+use std::marker::PhantomData;
 use std::time::Instant;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyModule};
+use pyo3::types::{PyBytes, PyDict, PyModule};
 
-use super::args::Choice;
+use super::args::{Choice, NamesOf};
 use super::error::exception;
+use super::objects;
 use super::once;
 use crate::sync::{AtomicBool, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 
@@ -129,9 +131,9 @@ fn level_of_environment() -> PyResult<Level> {
         return Ok(Level::Off);
     };
     value.to_str().and_then(Level::named).ok_or_else(|| {
-        exception::<PyValueError>(format!(
+        exception::<PyValueError>(format_args!(
             "the environment variable {SWITCH} must be {} or not set, not {value:?}",
-            Level::names()
+            NamesOf::<Level>(PhantomData)
         ))
     })
 }
@@ -259,11 +261,16 @@ impl AllocationRecord {
     /// Empty if the thread ran no Python code.
     #[getter]
     fn origin<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let frames = self.frames.iter().flatten();
-        let frames: Vec<_> = frames
-            .map(|frame| (frame.code.clone_ref(py), frame.last_instruction))
-            .collect();
-        module(py)?.call_method1(intern!(py, "_origin"), (frames,))
+        let frames = || self.frames.iter().flatten();
+        let codes = objects::list(py, frames().map(|frame| frame.code.bind(py).clone()))?;
+        let size = codes.len().saturating_mul(size_of::<i32>());
+        let last = PyBytes::new_with(py, size, |bytes| {
+            for (bytes, frame) in bytes.chunks_exact_mut(size_of::<i32>()).zip(frames()) {
+                bytes.copy_from_slice(&frame.last_instruction.to_ne_bytes());
+            }
+            Ok(())
+        })?;
+        module(py)?.call_method1(intern!(py, "_origin"), (codes, last))
     }
 
     /// Describe each object and variable that holds a view of the buffer, as far as CPython can tell.

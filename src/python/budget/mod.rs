@@ -14,6 +14,7 @@ use super::args::Timeout;
 use super::garbage::collect_garbage;
 use super::once;
 use super::shared::{PoolRef, WaiterGuard};
+use crate::budget::Wake;
 use crate::buffer::Buffer;
 use crate::error::Error;
 use crate::sync::Parker;
@@ -67,7 +68,7 @@ fn wait(py: Python<'_>, pool: &PoolRef, n: usize, timeout: Timeout) -> PyResult<
     let greenlet = Greenlet::current(py)?;
     let wake = match &greenlet {
         Some(greenlet) => greenlet.waker()?,
-        None => parker.waker(),
+        None => Wake::new(parker.waker())?,
     };
     let waiter = WaiterGuard::enqueue(pool.share(py), n, wake)?;
     let mut park = FIRST_PARK;

@@ -49,6 +49,12 @@ impl Waiter {
         Ok(view)
     }
 
+    /// Whether nothing was granted yet, and the pool is open.
+    #[getter]
+    fn waits(&self) -> bool {
+        self.guard.is_waiting()
+    }
+
     /// Leave the queue.
     fn leave(&self) {
         self.guard.leave();

@@ -1,6 +1,8 @@
 //! Waking a waiter by a call into Python.
 
-use pyo3::exceptions::PyKeyboardInterrupt;
+use std::thread;
+
+use pyo3::exceptions::{PyKeyboardInterrupt, PyMemoryError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -15,16 +17,25 @@ static START_THREAD: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
 /// Calls `wake` once.
 pub(super) fn waker(py: Python<'_>, wake: Py<PyAny>) -> PyResult<Wake> {
     once::import(&START_THREAD, py, "_thread", "start_new_thread")?;
-    Ok(Box::new(move || {
+    let woken = Wake::new(move || {
         // `None`: the interpreter shuts down, and no task waits any more.
         let failed = Python::try_attach(|py| call(py, &wake).err()).flatten();
         if let Some(error) = failed {
-            Python::attach(|py| report(py, error, &wake));
-            // The call failed because of this thread: it had to handle a signal, or its stack is used up.
-            // The waiter must be woken all the same, so another thread does it.
-            std::thread::spawn(move || Python::try_attach(|py| start_thread(py, &wake)));
+            let no_memory = Python::attach(|py| {
+                let no_memory = error.is_instance_of::<PyMemoryError>(py);
+                report(py, error, &wake);
+                no_memory
+            });
+            // Otherwise the call failed because of this thread: it had to handle a signal, or its stack is used
+            // up. The waiter must be woken all the same, so another thread does it. Without memory, starting a
+            // thread would abort the process. The waiting task looks from time to time (`bytepool/_budget.py`).
+            if !no_memory {
+                let thread = thread::Builder::new();
+                let _ = thread.spawn(move || Python::try_attach(|py| start_thread(py, &wake)));
+            }
         }
-    }))
+    });
+    Ok(woken?)
 }
 
 /// Calls `wake` in a Python thread, which a shutdown of the interpreter can end at any moment. Ending a

@@ -8,10 +8,10 @@ use super::Pool;
 use crate::config::{Config, Zero};
 use crate::pool;
 use crate::python::allocator::Allocator;
-use crate::python::args::{Choice, Chosen, Integer, Limit, Timeout};
+use crate::python::args::{Choice, Chosen, Integer, Limit, Name, Timeout};
 use crate::python::budget;
 use crate::python::config::{Arguments, Kind};
-use crate::python::error::{exception, string};
+use crate::python::error::exception;
 use crate::python::lease::Lease;
 use crate::python::stats;
 use crate::python::tracking::Level;
@@ -43,7 +43,7 @@ impl Pool {
         min_size: Integer,
         max_size: Integer,
         max_buffers: Integer,
-        name: Option<String>,
+        name: Option<Name>,
         track: Option<Chosen<Level>>,
         max_idle_bytes: Option<Integer>,
         max_bytes: Option<Integer>,
@@ -87,7 +87,7 @@ impl Pool {
         let replaced = replaced.cast_into::<Self>()?;
         let replaced = &replaced.get().core;
         let null = pool::Pool::null_for(replaced.config());
-        let name = replaced.get().name().map(str::to_owned);
+        let name = replaced.get().name().map(|name| Name(name.clone_ref(py)));
         let track = replaced.get().tracker().level();
         Self::create(py, (Kind::Null, null), name, Some(track))
     }
@@ -217,7 +217,7 @@ impl Pool {
     /// Every counter is exact. While other threads use the pool, the snapshot may lie between two of their
     /// calls.
     fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        stats::to_python(py, self.core.get().name(), &self.core.stats())
+        stats::to_python(py, self.core.get().name(), &self.core.try_stats()?)
     }
 
     /// Return the records of the tracked buffers in use, oldest first.
@@ -243,7 +243,7 @@ impl Pool {
 
     /// The pool's name; None if it has none.
     #[getter]
-    fn name(&self) -> Option<&str> {
+    fn name(&self) -> Option<&Py<PyString>> {
         self.core.get().name()
     }
 
@@ -297,7 +297,7 @@ impl Pool {
     }
 
     fn __repr__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
-        string(py, self.core.get().describe(py)?)
+        self.core.get().describe(py)
     }
 
     /// Raise TypeError: a pool cannot be pickled or copied.

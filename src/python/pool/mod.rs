@@ -5,7 +5,7 @@ mod methods;
 
 use pyo3::prelude::*;
 
-use super::args::Timeout;
+use super::args::{Name, Timeout};
 use super::budget;
 use super::config::Kind;
 use super::decay::Collector;
@@ -74,12 +74,12 @@ impl Pool {
     fn create(
         py: Python<'_>,
         (kind, pool): (Kind, pool::Pool),
-        name: Option<String>,
+        name: Option<Name>,
         track: Option<Level>,
     ) -> PyResult<Self> {
         let tracker = Tracker::new(track)?;
         let idle_timeout = pool.config().idle_timeout;
-        let core = PoolRef::new(py, kind, pool, name, tracker)?;
+        let core = PoolRef::new(py, kind, pool, name.map(|name| name.0), tracker)?;
         registry::add(core.bind(py))?;
         if let Some(idle_timeout) = idle_timeout {
             Collector::watch(py, idle_timeout)?;

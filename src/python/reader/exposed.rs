@@ -3,10 +3,11 @@
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes};
+use pyo3::types::PyByteArray;
 
-use super::Reader;
-use crate::python::bytes::is_alone;
+use super::ahead;
+use super::state::Reader;
+use crate::python::bytes::{Export, is_alone};
 
 impl Reader {
     /// Takes over changes of the exposed buffer, and forgets the buffer if no other code refers to it.
@@ -17,17 +18,17 @@ impl Reader {
             return Ok(());
         };
         let shown = shown.into_bound(py);
-        let bytes = shown.to_vec();
-        if !is_alone(&shown) {
+        let bytes = Export::readable(&shown).and_then(|export| export.to_vec());
+        if bytes.is_err() || !is_alone(&shown) {
             self.state.lock().exposed = Some(shown.unbind());
         }
+        let bytes = bytes?;
         if self.look(py, usize::MAX, |unread| unread == bytes)? {
             return Ok(());
         }
-        self.replace_ahead(py, None, 0);
-        let (room, at) = self.room(py, bytes.len())?;
-        room.get().write(at, &bytes)?;
-        self.state.lock().ahead.add(bytes.len());
+        let changed = ahead::memory(py, bytes.len())?;
+        changed.get().write(0, &bytes)?;
+        self.replace_ahead(py, Some(changed), bytes.len());
         Ok(())
     }
 
@@ -40,10 +41,25 @@ impl Reader {
             .as_ref()
             .map(|shown| shown.clone_ref(py));
         let Some(shown) = shown else { return Ok(()) };
-        let unread = self.look(py, usize::MAX, <[u8]>::to_vec)?;
-        let shown = shown.bind(py);
+        let updated = self.update(shown.bind(py));
+        if updated.is_err() {
+            // It would pass for unread bytes that other code has changed.
+            let forgotten = self.state.lock().exposed.take();
+            drop(forgotten);
+        }
+        updated
+    }
+
+    fn update(&self, shown: &Bound<'_, PyByteArray>) -> PyResult<()> {
+        let py = shown.py();
+        let unread = match self.peek(py) {
+            (Some(buffer), start, end) => Some(buffer.get().copy_out(py, start, end)?),
+            _ => None,
+        };
         shown.call_method0(intern!(py, "clear"))?;
-        shown.call_method1(intern!(py, "extend"), (PyBytes::new(py, &unread),))?;
+        if let Some(unread) = unread {
+            shown.call_method1(intern!(py, "extend"), (unread,))?;
+        }
         Ok(())
     }
 
@@ -59,7 +75,8 @@ impl Reader {
         if let Some(shown) = shown {
             return Ok(shown.into_bound(py));
         }
-        let shown = PyByteArray::new(py, &[]);
+        let shown = py.get_type::<PyByteArray>().call0()?;
+        let shown = shown.cast_into::<PyByteArray>()?;
         self.state.lock().exposed = Some(shown.clone().unbind());
         self.expose(py)?;
         Ok(shown)

@@ -5,10 +5,12 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyWeakrefMethods};
 
-use super::Reader;
-use super::frames::{Format, Frames};
+use super::format::Format;
+use super::frames::Frames;
 use super::read::Read;
 use super::separators::Separators;
+use super::state::Reader;
+use super::transport::wake;
 use super::work::{Op, Work};
 
 #[pymethods]
@@ -102,7 +104,7 @@ impl Reader {
     fn readuntil(slf: Bound<'_, Self>, separator: Option<&Bound<'_, PyAny>>) -> Read {
         let work = match separator {
             Some(separator) => Separators::new(separator).map(|all| Work::new(Op::Until(all))),
-            None => Ok(Work::new(Op::Until(Separators::line_end()))),
+            None => Ok(Work::new(Op::Until(Separators::LINE_FEED))),
         };
         Read::new(slf, "readuntil", work)
     }
@@ -114,7 +116,7 @@ impl Reader {
         Read::new(
             slf,
             "readline",
-            Ok(Work::new(Op::Line(Separators::line_end()))),
+            Ok(Work::new(Op::Line(Separators::LINE_FEED))),
         )
     }
 
@@ -196,7 +198,7 @@ impl Reader {
 
     fn _wakeup_waiter(&self, py: Python<'_>) -> PyResult<()> {
         let waiter = self.state.lock().waiter.take();
-        waiter.map_or(Ok(()), |waiter| super::wake(waiter.bind(py)))
+        waiter.map_or(Ok(()), |waiter| wake(waiter.bind(py)))
     }
 
     /// Removes and returns what is unread.

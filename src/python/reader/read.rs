@@ -1,18 +1,16 @@
-//! `bytepool._bytepool.Read`, the awaitable that the read methods return: a coroutine without a Python frame. `ops.rs`
+//! `bytepool._bytepool.Read`, the awaitable that the read methods return: a coroutine without a Python frame. `step.rs`
 //! has its steps.
 
 use pyo3::exceptions::{PyRuntimeError, PyRuntimeWarning, PyStopIteration, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyIterator, PyType};
+use pyo3::types::{PyIterator, PyString, PyType};
 use pyo3::{PyTypeInfo, intern};
-use std::ffi::CString;
 
-use super::Reader;
-use super::ops::Progress;
-use super::state::Want;
-use super::work::Work;
+use super::state::{Reader, Want};
+use super::work::{Progress, Work};
 use crate::python::error::exception;
+use crate::python::objects::string;
 use crate::sync::Mutex;
 
 /// A read that is to be awaited.
@@ -84,7 +82,9 @@ impl Read {
             }
             Ok(Outcome::Return(value)) => {
                 self.swap(Stage::Done);
-                Err(PyErr::from_type(PyStopIteration::type_object(py), value))
+                // `PyErr::from_type` would box the value, and abort the process if there is no memory for that.
+                let stop = py.get_type::<PyStopIteration>().call1((value,))?;
+                Err(PyErr::from_value(stop))
             }
             Err(error) => {
                 work.give_up(reader);
@@ -237,8 +237,8 @@ impl Read {
     }
 
     #[getter]
-    fn __qualname__(&self) -> String {
-        format!("StreamReader.{}", self.name)
+    fn __qualname__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyString>> {
+        string(py, format_args!("StreamReader.{}", self.name))
     }
 
     /// Whether it runs now.
@@ -291,9 +291,14 @@ impl Read {
     #[cold]
     fn warn(&self, py: Python<'_>) -> PyResult<()> {
         let name = self.name;
-        let text = format!("coroutine 'StreamReader.{name}' was never awaited");
-        let text = CString::new(text).unwrap_or_default();
-        PyErr::warn(py, &PyRuntimeWarning::type_object(py), &text, 1)
+        let text = string(
+            py,
+            format_args!("coroutine 'StreamReader.{name}' was never awaited"),
+        )?;
+        let kind = PyRuntimeWarning::type_object(py);
+        let warnings = py.import(intern!(py, "warnings"))?;
+        warnings.call_method1(intern!(py, "warn"), (text, kind))?;
+        Ok(())
     }
 }
 

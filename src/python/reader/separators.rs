@@ -1,73 +1,69 @@
-//! `readuntil` and `readline`: the search for a separator.
+//! The search for a separator.
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-use super::Reader;
-use super::ops::Progress;
-use super::state::{Want, incomplete, overrun};
-use super::work::{Op, Work};
+use crate::fallible::list;
 use crate::python::bytes::Export;
 use crate::python::error::exception;
 
-/// One or several separators, shortest first.
-pub(in crate::python) struct Separators {
-    all: Vec<Vec<u8>>,
-    shortest: usize,
-    longest: usize,
-}
+/// One or several separators, shortest first. None: the line feed.
+pub(in crate::python) struct Separators(Vec<Vec<u8>>);
 
 impl Separators {
-    pub(super) fn line_end() -> Self {
-        Self {
-            all: vec![b"\n".to_vec()],
-            shortest: 1,
-            longest: 1,
-        }
-    }
+    pub(super) const LINE_FEED: Self = Self(Vec::new());
 
     /// Converts the argument: bytes, or a tuple of bytes where asyncio's reader takes one.
     pub(super) fn new(separator: &Bound<'_, PyAny>) -> PyResult<Self> {
         let py = separator.py();
-        let mut all = Vec::new();
-        match separator.cast::<PyTuple>() {
+        let all = match separator.cast::<PyTuple>() {
             Ok(several) if py.version_info() >= (3, 13) => {
+                let mut all = list(several.len())?;
                 for one in several {
-                    all.push(Export::readable(&one)?.to_vec());
+                    all.push(Export::readable(&one)?.to_vec()?);
                 }
-                if all.is_empty() {
-                    return Err(exception::<PyValueError>(
-                        "Separator should contain at least one element",
-                    ));
-                }
+                all.sort_unstable_by_key(Vec::len);
+                all
             }
             Ok(_) => {
                 return Err(exception::<PyTypeError>(
                     "a tuple of separators needs CPython 3.13 or newer",
                 ));
             }
-            Err(_) => all.push(Export::readable(separator)?.to_vec()),
-        }
-        all.sort_by_key(Vec::len);
-        let shortest = all.first().map_or(0, Vec::len);
-        let longest = all.last().map_or(0, Vec::len);
-        if shortest == 0 {
-            return Err(exception::<PyValueError>(
+            Err(_) => {
+                let mut one = list(1)?;
+                one.push(Export::readable(separator)?.to_vec()?);
+                one
+            }
+        };
+        match all.first() {
+            None => Err(exception::<PyValueError>(
+                "Separator should contain at least one element",
+            )),
+            Some(shortest) if shortest.is_empty() => Err(exception::<PyValueError>(
                 "Separator should be at least one-byte string",
-            ));
+            )),
+            Some(_) => Ok(Self(all)),
         }
-        Ok(Self {
-            all,
-            shortest,
-            longest,
-        })
+    }
+
+    pub(super) fn shortest(&self) -> usize {
+        self.0.first().map_or(1, Vec::len)
+    }
+
+    pub(super) fn longest(&self) -> usize {
+        self.0.last().map_or(1, Vec::len)
     }
 
     /// The start and the end of the separator that ends first.
-    fn find(&self, bytes: &[u8], from: usize) -> Option<(usize, usize)> {
+    pub(super) fn find(&self, bytes: &[u8], from: usize) -> Option<(usize, usize)> {
+        if self.0.is_empty() {
+            let start = from.saturating_add(find_byte(bytes.get(from..)?, b'\n')?);
+            return Some((start, start.saturating_add(1)));
+        }
         let mut found: Option<(usize, usize)> = None;
-        for separator in &self.all {
+        for separator in &self.0 {
             if let Some(start) = find(bytes, separator, from) {
                 let end = start.saturating_add(separator.len());
                 if found.is_none_or(|(_, first)| end < first) {
@@ -76,57 +72,6 @@ impl Separators {
             }
         }
         found
-    }
-}
-
-impl Work {
-    pub(super) fn read_until(
-        &mut self,
-        this: &Reader,
-        py: Python<'_>,
-        first: bool,
-    ) -> PyResult<Progress> {
-        let (separators, is_line) = match &self.op {
-            Op::Until(separators) => (separators, false),
-            Op::Line(separators) => (separators, true),
-            _ => return Ok(Progress::Ready(py.None())),
-        };
-        let (unread, limit) = (this.unread(), this.limit());
-        if unread.saturating_sub(self.searched) >= separators.shortest {
-            let from = self.searched;
-            let found = this.look(py, unread, |bytes| separators.find(bytes, from))?;
-            if let Some((start, end)) = found {
-                if start <= limit {
-                    return Ok(Progress::Ready(this.take(py, end)?.into_any().unbind()));
-                }
-                let message = "Separator is found, but chunk is longer than limit";
-                if is_line {
-                    this.consume(py, end)?;
-                    return Err(exception::<PyValueError>(message));
-                }
-                return Err(overrun(py, message, start));
-            }
-            self.searched = unread.saturating_add(1).saturating_sub(separators.longest);
-            if self.searched > limit {
-                let message = "Separator is not found, and chunk exceed the limit";
-                if is_line {
-                    this.consume(py, unread)?;
-                    return Err(exception::<PyValueError>(message));
-                }
-                return Err(overrun(py, message, self.searched));
-            }
-        }
-        if !first {
-            this.check_error(py)?;
-        }
-        if !this.is_eof() {
-            return Ok(Progress::Wait(Want::Anything));
-        }
-        let partial = this.take(py, unread)?.into_any();
-        if is_line {
-            return Ok(Progress::Ready(partial.unbind()));
-        }
-        Err(incomplete(partial, py.None()))
     }
 }
 
@@ -178,12 +123,15 @@ mod tests {
 
     #[test]
     fn the_separator_that_ends_first_wins() {
-        let separators = Separators {
-            all: vec![b"c".to_vec(), b"bcd".to_vec()],
-            shortest: 1,
-            longest: 3,
-        };
+        let separators = Separators(vec![b"c".to_vec(), b"bcd".to_vec()]);
         assert_eq!(separators.find(b"abcd", 0), Some((2, 3)));
         assert_eq!(separators.find(b"abcd", 3), None);
+    }
+
+    #[test]
+    fn a_line_ends_at_the_next_line_feed() {
+        assert_eq!(Separators::LINE_FEED.find(b"a\nb\n", 0), Some((1, 2)));
+        assert_eq!(Separators::LINE_FEED.find(b"a\nb\n", 2), Some((3, 4)));
+        assert_eq!(Separators::LINE_FEED.find(b"a\nb", 2), None);
     }
 }

@@ -1,19 +1,28 @@
-//! The fields of a reader, and simple queries of them.
+//! The class `Reader`: its fields, and simple queries of them.
 
-use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyRuntimeError};
-use pyo3::intern;
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyByteArray, PyWeakrefReference};
 
-use super::Reader;
 use super::ahead::{Ahead, Window};
-use crate::python::args::Timeout;
 use crate::python::bytes::ReceiveBuffer;
 use crate::python::error::exception;
-use crate::python::lease::Lease;
-use crate::python::pool::Pool;
-use crate::python::pool::default::default_pool;
+use crate::sync::Mutex;
+
+/// The native half of ``bytepool.streams.StreamReader``.
+#[pyclass(subclass, frozen, module = "bytepool._bytepool")]
+pub(in crate::python) struct Reader {
+    pub(super) state: Mutex<State>,
+}
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self {
+            state: Mutex::new(State::default()),
+        }
+    }
+}
 
 #[derive(Default)]
 pub(super) struct State {
@@ -121,7 +130,7 @@ impl State {
             .map(|transport| transport.clone_ref(py))
     }
 
-    /// The start of that memory.
+    /// Where the lent memory is.
     pub(super) fn place_of(&self, lent: &Lent) -> Place {
         let target = self.target.as_ref();
         if target.is_some_and(|target| target.is(&lent.memory) && target.get().filled() == lent.at)
@@ -155,7 +164,7 @@ impl Reader {
         if self.state.lock().waiter.is_none() {
             return Ok(());
         }
-        Err(exception::<PyRuntimeError>(format!(
+        Err(exception::<PyRuntimeError>(format_args!(
             "{name}() called while another coroutine is already waiting for incoming data"
         )))
     }
@@ -238,80 +247,4 @@ impl Reader {
     pub(super) fn follow(&self, n: usize) {
         self.state.lock().window.follow(n);
     }
-
-    /// A memoryview of `n` bytes of the reader's pool.
-    pub(super) fn lend(&self, py: Python<'_>, n: usize) -> PyResult<Py<PyAny>> {
-        let pool = self.pool(py)?;
-        let Ok(pool) = pool.cast::<Pool>() else {
-            return pool
-                .call_method1(intern!(py, "view"), (n,))
-                .map(Bound::unbind);
-        };
-        let lease = Pool::lease(pool, n, Timeout::NO_WAIT, false)?;
-        let view = Lease::view(&lease)?;
-        Lease::hand_out(&lease);
-        if pool.get().core().config().max_bytes.is_some() {
-            self.note_view(view.bind(py))?;
-        }
-        Ok(view.into_any())
-    }
-
-    /// Remembers the view, without keeping it.
-    pub(super) fn note_view(&self, view: &Bound<'_, PyAny>) -> PyResult<()> {
-        let reference = PyWeakrefReference::new(view)?.unbind();
-        let before = self.state.lock().last_view.replace(reference);
-        drop(before);
-        Ok(())
-    }
-
-    /// The error of the reader's pool for a size that no buffer can have.
-    pub(super) fn refuse(&self, n: &Bound<'_, PyAny>) -> PyErr {
-        let refused = self
-            .pool(n.py())
-            .and_then(|pool| pool.call_method1("view", (n,)));
-        refused.map_or_else(
-            |error| error,
-            |_| exception::<PyOverflowError>("n is not a size"),
-        )
-    }
-
-    fn pool<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let known = {
-            let state = self.state.lock();
-            state.pool.as_ref().map(|pool| pool.bind(py).clone())
-        };
-        match known {
-            Some(pool) => Ok(pool),
-            None => Ok(default_pool(py)?.into_bound(py).into_any()),
-        }
-    }
-}
-
-/// `asyncio.IncompleteReadError`.
-#[cold]
-pub(super) fn incomplete<'py>(
-    partial: Bound<'py, PyAny>,
-    expected: impl IntoPyObject<'py>,
-) -> PyErr {
-    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let py = partial.py();
-    let error = CLASS
-        .import(py, "asyncio", "IncompleteReadError")
-        .and_then(|class| class.call1((partial, expected)));
-    error.map_or_else(|error| error, PyErr::from_value)
-}
-
-/// `asyncio.LimitOverrunError`.
-#[cold]
-pub(super) fn overrun(py: Python<'_>, message: &str, consumed: usize) -> PyErr {
-    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let error = CLASS
-        .import(py, "asyncio", "LimitOverrunError")
-        .and_then(|class| class.call1((message, consumed)));
-    error.map_or_else(|error| error, PyErr::from_value)
-}
-
-/// Whether the error means that there is no memory of that size.
-pub(super) fn is_want_of_memory(py: Python<'_>, error: &PyErr) -> bool {
-    error.is_instance_of::<PyMemoryError>(py) || error.is_instance_of::<PyOverflowError>(py)
 }

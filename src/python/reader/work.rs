@@ -1,12 +1,12 @@
-//! A read: what it reads, and how far it got. `ops.rs` has its steps.
+//! A read: what it reads, and how far it got.
 
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
-use super::Reader;
-use super::frames::Frames;
+use super::format::Format;
 use super::separators::Separators;
+use super::state::{Reader, Want};
 use crate::python::bytes::ReceiveBuffer;
 use crate::python::error::exception;
 
@@ -23,7 +23,10 @@ pub(in crate::python) enum Op {
     /// Nothing: it only waits for more bytes.
     Anything,
     /// The next message.
-    Frame(Py<Frames>),
+    Frame {
+        format: Format,
+        as_bytes: bool,
+    },
 }
 
 /// A read and its progress.
@@ -43,6 +46,13 @@ pub(in crate::python) struct Work {
     pub(super) searched: usize,
     /// The stripped bytes of a message that is filled in place.
     pub(super) prefix: Vec<u8>,
+}
+
+/// What a step of a read came to.
+pub(super) enum Progress {
+    Ready(Py<PyAny>),
+    Wait(Want),
+    Await(Py<PyAny>),
 }
 
 impl Work {
@@ -107,7 +117,7 @@ impl Work {
     ) -> PyResult<Self> {
         if let Some(max_size) = max_size.filter(|max_size| !max_size.is_none()) {
             if n.gt(max_size)? {
-                return Err(exception::<PyValueError>(format!(
+                return Err(exception::<PyValueError>(format_args!(
                     "a message of {n} bytes is above max_size ({max_size} bytes)"
                 )));
             }
@@ -141,7 +151,6 @@ impl Work {
         visit.call(&self.result)?;
         match &self.op {
             Op::Into(buffer) => visit.call(buffer),
-            Op::Frame(frames) => visit.call(frames),
             _ => Ok(()),
         }
     }

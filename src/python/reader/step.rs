@@ -1,20 +1,12 @@
 //! One step of a read: take received bytes, or name what to wait for.
 
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyBytes;
 
-use super::Reader;
-use super::state::{Want, incomplete, is_want_of_memory};
-use super::work::{Op, Work};
+use super::error::is_want_of_memory;
+use super::in_place::ready;
+use super::state::{Reader, Want};
+use super::work::{Op, Progress, Work};
 use crate::python::bytes::ReceiveBuffer;
-use crate::python::error::PoolExhaustedError;
-
-pub(super) enum Progress {
-    Ready(Py<PyAny>),
-    Wait(Want),
-    Await(Py<PyAny>),
-}
 
 impl Work {
     pub(super) fn attempt(
@@ -75,9 +67,8 @@ impl Work {
             }
             Op::Into(_) => ready(0, py),
             Op::Until(_) | Op::Line(_) => self.read_until(this, py, first),
-            Op::Frame(frames) => {
-                let frames = frames.clone_ref(py);
-                self.read_frame(reader, name, frames.get(), first)
+            &Op::Frame { format, as_bytes } => {
+                self.read_frame(reader, name, format, as_bytes, first)
             }
         }
     }
@@ -140,26 +131,6 @@ impl Work {
         self.receive_in_place(this, py, name, memory)
     }
 
-    /// Takes a view of `n` pooled bytes for the result, or names what to wait for.
-    pub(super) fn lend(
-        &mut self,
-        reader: &Bound<'_, Reader>,
-        n: usize,
-    ) -> PyResult<Option<Progress>> {
-        let py = reader.py();
-        match reader.get().lend(py, n) {
-            Ok(view) => {
-                self.result = Some(view);
-                Ok(None)
-            }
-            Err(error) if error.is_instance_of::<PoolExhaustedError>(py) => {
-                let wait = reader.call_method1(intern!(py, "_wait_for_memory"), (n,))?;
-                Ok(Some(Progress::Await(wait.unbind())))
-            }
-            Err(error) => Err(error),
-        }
-    }
-
     fn read_into(
         &mut self,
         this: &Reader,
@@ -191,76 +162,4 @@ impl Work {
         this.follow(n);
         Ok(Progress::Wait(Want::Unread(n)))
     }
-
-    pub(super) fn receive_in_place(
-        &mut self,
-        this: &Reader,
-        py: Python<'_>,
-        name: &str,
-        memory: Bound<'_, ReceiveBuffer>,
-    ) -> PyResult<Progress> {
-        this.check_alone(name)?;
-        this.follow(memory.get().len());
-        this.move_to(py, memory.get())?;
-        this.set_target(Some(memory.clone()));
-        self.memory = Some(memory.unbind());
-        Ok(Progress::Wait(Want::Target))
-    }
-
-    fn wait_for_target(&mut self, py: Python<'_>, this: &Reader) -> PyResult<Progress> {
-        this.check_error(py)?;
-        if !this.is_eof() {
-            return Ok(Progress::Wait(Want::Target));
-        }
-        let Some(memory) = self.memory.take() else {
-            return Ok(Progress::Wait(Want::Target));
-        };
-        this.set_target(None);
-        let (memory, prefix) = (memory.get(), std::mem::take(&mut self.prefix));
-        let mut partial = memory.copy_out(py, 0, memory.filled())?.into_any();
-        if !prefix.is_empty() {
-            partial = PyBytes::new(py, &prefix).add(partial)?;
-        }
-        let expected = memory.len().saturating_add(prefix.len());
-        Err(incomplete(partial, expected))
-    }
-
-    /// The result of a read in place that is complete.
-    pub(super) fn finish(&mut self, py: Python<'_>) -> PyResult<Progress> {
-        let memory = self.memory.take().map(|memory| memory.into_bound(py));
-        match (&self.op, memory, self.result.take()) {
-            (Op::Exactly(_) | Op::Frame(_), Some(memory), None) => Ok(Progress::Ready(
-                ReceiveBuffer::publish(memory)?.into_any().unbind(),
-            )),
-            (Op::Into(_), Some(memory), _) => ready(memory.get().len(), py),
-            (_, _, Some(view)) => Ok(Progress::Ready(view)),
-            _ => Ok(Progress::Ready(py.None())),
-        }
-    }
-
-    /// Raises if the `n` bytes can no longer come.
-    pub(super) fn check_going_on(
-        &mut self,
-        this: &Reader,
-        py: Python<'_>,
-        n: usize,
-        first: bool,
-    ) -> PyResult<()> {
-        if !first {
-            this.check_error(py)?;
-        }
-        if !this.is_eof() {
-            return Ok(());
-        }
-        let partial = this.take(py, this.unread())?;
-        match self.huge.take() {
-            Some(huge) => Err(incomplete(partial.into_any(), huge)),
-            None => Err(incomplete(partial.into_any(), n)),
-        }
-    }
-}
-
-fn ready(n: usize, py: Python<'_>) -> PyResult<Progress> {
-    let n = n.into_pyobject(py)?;
-    Ok(Progress::Ready(n.into_any().unbind()))
 }
