@@ -162,6 +162,8 @@ bench-streams: build ## measure the CPU time of a receiving server: asyncio's st
 picture: build ## measure what the picture in the README shows, and draw it
 	$(BIN)/python benches/streams.py --loops asyncio --tls plain --loads "1 MiB" "16 MiB" "64 KiB-4 MiB" \
 		--contenders "asyncio streams" unchanged frames --json benches/recorded/streams.json
+	$(BIN)/python benches/http_uploads.py --loops uvloop --loads "1 MiB" "16 MiB" "100 MiB" \
+		--contenders "stock body" "ours body" "ours pooled" --json benches/recorded/http_uploads.json
 	$(BIN)/python benches/picture.py
 
 .PHONY: bench-clients

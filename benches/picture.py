@@ -61,6 +61,20 @@ PANELS = [
             "frames": "frames()",
         },
     ),
+    Panel(
+        "uvicorn receives uploads of",
+        "http_uploads.json",
+        {
+            "1 MiB": ["1 MiB", "uvloop"],
+            "16 MiB": ["16 MiB", "uvloop"],
+            "100 MiB": ["100 MiB", "uvloop"],
+        },
+        {
+            "stock body": "uvicorn",
+            "ours body": "one option added",
+            "ours pooled": "asgi.body()",
+        },
+    ),
 ]
 
 
