@@ -4,7 +4,7 @@
 into pooled memory or into memory of yours. Every ASGI server hands a body over in chunks of
 ``bytes``, and each chunk is copied once. On ``bytepool.uvicorn.Protocol`` nothing is copied.
 
-::
+In a plain ASGI application:
 
     async def app(scope, receive, send):
         image = await asgi.body(scope, receive, max_size=64 << 20)
@@ -53,11 +53,12 @@ class ClientDisconnectedError(ConnectionError):
 class Body:
     """The body of one request, to be read part by part.
 
-    request: a request of Starlette or FastAPI, or the ``scope`` of an ASGI application.
-    receive: the application's ``receive``; only with a scope.
-    max_size: the largest body in bytes. If Content-Length is above it, this raises
-        BodyTooLargeError; a body without Content-Length raises it as soon as it is larger.
-    pool: where ``readview`` takes memory; None is ``bytepool.default_pool()``.
+    Args:
+        request: a request of Starlette or FastAPI, or the ``scope`` of an ASGI application.
+        receive: the application's ``receive``; only with a scope.
+        max_size: the largest body in bytes. If Content-Length is above it, this raises
+            BodyTooLargeError; a body without Content-Length raises it as soon as it is larger.
+        pool: where ``readview`` takes memory; None is ``bytepool.default_pool()``.
 
     Read a body in one way only, and in one task.
     """

@@ -1,6 +1,6 @@
 """FastAPI routes that get the body of their request in pooled memory.
 
-::
+A route names it as a parameter:
 
     from bytepool.fastapi import BINARY, PooledBody
 
