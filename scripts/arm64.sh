@@ -20,7 +20,7 @@ mirror=$(bash scripts/debian_mirror.sh) || missing "a Debian, with its keyring"
 if [ ! -e "$root/installed" ] || [ pyproject.toml -nt "$root/installed" ]; then
     rm -rf "$root"
     mkdir -p "$root"
-    debootstrap --arch=arm64 --foreign --variant=minbase --include=python3,libpython3-testsuite trixie "$root" "$mirror" \
+    debootstrap --arch=arm64 --foreign --variant=minbase --include=python3,libpython3.13-testsuite trixie "$root" "$mirror" \
         >"$root.log" || missing "debootstrap failed, see $root.log"
     for package in "$root"/var/cache/apt/archives/*.deb; do
         dpkg-deb --extract "$package" "$root"
@@ -37,6 +37,7 @@ fi
     --only-binary :all: --python-version 3.13 --platform manylinux_2_17_aarch64 bytepool
 
 bash scripts/copy_checkout.sh "$root/bytepool"
+mkdir -p "$root/mnt"
 
 # The first bytes of an ELF file for aarch64, and which of them count.
 magic='\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00'
@@ -52,5 +53,5 @@ unshare --user --map-root-user --mount --pid --fork --kill-child sh -ec '
     mount -t binfmt_misc binfmt_misc "$root/mnt"
     printf %s "$rule" >"$root/mnt/register"
     exec chroot "$root" /usr/bin/env --ignore-environment --chdir=/bytepool PATH=/usr/bin HOME=/root LANG=C.UTF-8 \
-        PYTHONPATH="$site" PYTHONDONTWRITEBYTECODE=1 PYTEST_ADDOPTS="${PYTEST_ADDOPTS-}" \
+        PYTHONPATH="$site" PYTEST_ADDOPTS="${PYTEST_ADDOPTS-}" \
         python3 -m pytest -p no:cacheprovider "$@"' sh "$root" "$rule" "$site" "$@"

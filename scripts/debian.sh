@@ -35,7 +35,7 @@ variables=(HOME=/root LANG=C.UTF-8 PATH=/usr/sbin:/usr/bin DEBIAN_FRONTEND=nonin
     "SSL_CERT_FILE=$certificates" "PIP_CERT=$certificates" "CARGO_HTTP_CAINFO=$certificates")
 for name in $(compgen -e | grep -E '^(CI|PYTEST_ADDOPTS|SOURCE_DATE_EPOCH|CARGO_BUILD_JOBS)$|_proxy$' || true) \
     $(compgen -e | grep -E '^(PIP_|CARGO_(HTTP|NET|REGISTRIES|REGISTRY|SOURCE)_)' || true); do
-    case $name in PIP_CERT | CARGO_HTTP_CAINFO) ;; *) variables+=("$name=${!name}") ;; esac
+    case $name in PIP_CERT | PIP_FIND_LINKS | CARGO_HTTP_CAINFO) ;; *) variables+=("$name=${!name}") ;; esac
 done
 
 if [ ! -e "$root/made" ]; then
