@@ -225,7 +225,7 @@ test-arm64: wheels ## run the Python tests on Debian's arm64 Python under qemu, 
 .PHONY: sdist
 sdist: needs-release ## build the source distribution in target/dist
 	rm -f target/dist/*.tar.gz
-	$(BIN)/maturin sdist --out target/dist $(QUIET)
+	$(BIN)/maturin sdist --out target/dist
 	$(BIN)/twine check --strict target/dist/*.tar.gz
 
 .PHONY: test-sdist

@@ -10,8 +10,9 @@ tar --extract --file target/dist/bytepool-*.tar.gz --directory "$work/source" --
 cd "$work/source"
 
 mkdir .cargo
-cargo vendor --quiet --locked >.cargo/config.toml
-export CARGO_TARGET_DIR=$work/target CARGO_NET_OFFLINE=true
+cargo vendor --locked >.cargo/config.toml
+# An empty CARGO_HOME: nothing comes from crates that were fetched for other builds.
+export CARGO_TARGET_DIR=$work/target CARGO_HOME=$work/cargo CARGO_NET_OFFLINE=true
 # A process in a network namespace of its own has no network at all.
 unshare --map-root-user --net env PATH="$bin:$PATH" "$bin/pip" wheel --quiet --no-index --no-deps --no-build-isolation \
     --wheel-dir "$work/wheels" .
