@@ -26,12 +26,12 @@ if [ ! -e "$env/installed" ] || [ pyproject.toml -nt "$env/installed" ]; then
     "$bin/pip" install --quiet --upgrade pip
     "$bin/pip" install --quiet maturin pytest-run-parallel
     if [ "$version" = 3.13 ]; then
-        # cffi and gevent never supported it, and trustme needs cffi through cryptography. Of the other packages, old
-        # releases have wheels for it.
+        # cffi, gevent and memray never supported it, and trustme needs cffi through cryptography. Of the other packages,
+        # old releases have wheels for it.
         "$bin/python" - >"$root/requirements" <<'PY'
 import tomllib
 for requirement in tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["test"]:
-    if requirement not in ("cffi", "gevent", "trustme"):
+    if requirement not in ("cffi", "gevent", "memray", "trustme"):
         print(requirement)
 PY
         "$bin/pip" install --quiet --prefer-binary --requirement "$root/requirements"
@@ -86,8 +86,11 @@ others=(
     # valgrind does not know mimalloc.
     tests/test_memcheck.py
 )
+if [ "$version" = 3.13 ]; then
+    others+=(tests/test_advise.py tests/test_advise_programs.py) # they need memray
+fi
 "$bin/pytest" -p no:cacheprovider -p no:run-parallel "${others[@]/#/--deselect=}" "$@"
 # Leave out the tests that only start processes, and long tests that have threads of their own.
-others+=(tests/test_bench.py tests/test_clients.py tests/test_examples.py tests/test_leaks.py tests/test_soak.py \
-    tests/test_out_of_memory.py tests/test_stress.py)
+others+=(tests/test_advise.py tests/test_advise_programs.py tests/test_bench.py tests/test_clients.py \
+    tests/test_examples.py tests/test_leaks.py tests/test_soak.py tests/test_out_of_memory.py tests/test_stress.py)
 "$bin/pytest" -p no:cacheprovider --parallel-threads=4 "${others[@]/#/--deselect=}" "$@"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import time
 from typing import TYPE_CHECKING
 
 import pytest
+from advise.cases import PROGRAMS, SEND, free_port
 from advise_helpers import ALLOCATING, advise, plain, write
 from helpers import STRICT
 
@@ -121,6 +123,28 @@ def test_allocating_program_gets_a_verdict_and_files(tmp_path: Path) -> None:
         assert text in page
 
 
+def test_real_server_with_small_messages_stops_here(tmp_path: Path) -> None:
+    port = str(free_port())
+    load = shlex.join([STRICT[0], str(SEND), "tcp", port, "2048", "2048", "400"])
+    figures = tmp_path / "figures.json"
+    server = PROGRAMS / "stream_server.py"
+    done = advise(*ROUNDS, "--load", load, "--json", figures, server, port)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(figures.read_text())
+    assert found["verdict"] == "stop"
+    assert all(run["load_status"] == 0 for run in found["plain"])
+    assert "Most time goes into " in found["reason"]
+
+
+def test_real_numpy_program_does_not_stop_here(tmp_path: Path) -> None:
+    figures = tmp_path / "figures.json"
+    done = advise(*ROUNDS, "--json", figures, PROGRAMS / "heat.py", 600, 15)
+    found = json.loads(figures.read_text())
+    assert found["verdict"] in ("setting", "unclear"), done.stderr  # the machine may be busy
+    assert done.returncode in (10, 13)
+    assert {line["place"].rpartition(":")[2] for line in found["lines"]} >= {"10", "11", "12"}
+
+
 def test_missing_memray_is_named_and_the_rest_goes_on(tmp_path: Path) -> None:
     hide = """
         import importlib.util, sys
@@ -133,6 +157,12 @@ def test_missing_memray_is_named_and_the_rest_goes_on(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "install memray" in done.stderr
     assert "Verdict: STOP HERE" in done.stderr
+
+
+def test_children_that_cannot_be_traced_are_named(tmp_path: Path) -> None:
+    code = "import subprocess; subprocess.run(['sleep', '0.1'], check=True)"
+    done = advise(*ROUNDS, write(tmp_path, code))
+    assert "allocations of 1 child process(es), which do not run Python" in done.stderr
 
 
 def test_isolated_interpreter_leaves_out_what_it_forbids(tmp_path: Path) -> None:

@@ -213,11 +213,12 @@ def test_server_runs_until_its_load_ends(tmp_path: Path) -> None:
                     connection.sendall(connection.recv(100))
     """
     client = """
-        import socket, sys, time
+        import os, socket, sys
         port = int(open(sys.argv[1]).read())
         with socket.create_connection(("127.0.0.1", port)) as sock:
             sock.sendall(b"hello")
             assert sock.recv(100) == b"hello"
+        assert "REMEDY" not in os.environ
         sys.exit(int(sys.argv[2]))
     """
     script, load = write(tmp_path, code), write(tmp_path, client, "two words.py")
@@ -226,7 +227,8 @@ def test_server_runs_until_its_load_ends(tmp_path: Path) -> None:
         command = f"'{sys.executable}' '{load}' '{port}' {status}"
         with (tmp_path / "errors").open("wb") as errors:
             streams = (None, None, errors.fileno())
-            found = run(Program([str(script), str(port)], load=command), os.environ, streams)
+            program = Program([str(script), str(port)], load=command)
+            found = run(program, {**os.environ, "REMEDY": "1"}, streams)
         assert found.stopped
         assert not found.failed
         assert found.load_status == status
@@ -241,13 +243,14 @@ def test_server_is_stopped_after_its_time(
         if len(sys.argv) > 1:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, signal.SIG_IGN)
-        listener = socket.create_server(("127.0.0.1", 0))
         try:
+            listener = socket.create_server(("127.0.0.1", 0))
             time.sleep(60)
         except KeyboardInterrupt:
             sys.exit(0)
     """
-    monkeypatch.setattr("bytepool.advise.run.PATIENCE", 0.1)
+    if stubborn:
+        monkeypatch.setattr("bytepool.advise.run.PATIENCE", 0.1)
     arguments = [str(write(tmp_path, code)), *(["stubborn"] if stubborn else [])]
     found = run(Program(arguments, seconds=0.2), os.environ)
     assert (found.status, found.stopped, found.failed) == (-9 if stubborn else 0, True, False)

@@ -28,9 +28,9 @@ def tcp(port: int, content: memoryview, all_sizes: list[int]) -> None:
             own = all_sizes[at::CONNECTIONS]
             for begin in range(0, len(own), AHEAD):
                 batch = own[begin : begin + AHEAD]
-                for size in batch:
-                    sock.sendall(size.to_bytes(4, "big"))
-                    sock.sendall(content[:size])
+                sock.sendall(
+                    b"".join(part for n in batch for part in (n.to_bytes(4, "big"), content[:n]))
+                )
                 for size in batch:
                     assert int.from_bytes(answers.read(4), "big") == zlib.crc32(content[:size])
 

@@ -12,7 +12,7 @@ from bytepool.advise import report, verdict
 from bytepool.stats import size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from bytepool.advise.study import Advice
 
@@ -22,7 +22,7 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto
 code { background: #f3f3f3; padding: 0 .2rem; overflow-wrap: anywhere }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums }
 td, th { padding: .1rem .8rem; text-align: right; border-bottom: 1px solid #ddd }
-td:first-child, th:first-child, td:last-child { text-align: left }
+td:first-child, th:first-child, td:last-child, th:last-child { text-align: left }
 svg { display: block; margin: .5rem 0 } svg text { font: 12px system-ui, sans-serif }
 </style>"""
 BAR, LABEL, WIDTH = 22, 190, 760  # of the charts, in pixels
@@ -44,14 +44,13 @@ def _bars(rows: Sequence[tuple[str, float, str]], color: str = "#6b9ac4") -> str
     return "".join([*parts, "</svg>"])
 
 
-def _powers(numbers: Sequence[int], name: str) -> str:
+def _powers(numbers: Sequence[int], show: Callable[[int], str]) -> str:
     """Return a chart that counts numbers by powers of two."""
-    counts = Counter(max(number, 1).bit_length() - 1 for number in numbers)
-    show = size_text if name == "bytes" else lambda n: f"{n:,}"
-    rows = [
-        (f"{show(1 << power)} to {show(2 << power)}", float(counts[power]), f"{counts[power]:,}")
-        for power in range(min(counts), max(counts) + 1)
-    ]
+    counts = Counter(number.bit_length() for number in numbers)
+    rows = []
+    for bits in range(min(counts), max(counts) + 1):
+        label = show(1 << bits >> 1) if bits < 2 else f"{show(1 << bits >> 1)} to {show(1 << bits)}"
+        rows.append((label, float(counts[bits]), f"{counts[bits]:,}"))
     return _bars(rows)
 
 
@@ -102,12 +101,12 @@ def page(advice: Advice) -> str:
             "<h2>Blocks of 64 KiB and more</h2>",
             _table(report.SITE_COLUMNS, rows),
             "<h3>Sizes</h3>",
-            _powers(sizes, "bytes"),
+            _powers(sizes, size_text),
         ]
         if lifetimes:
             parts += [
                 "<h3>Lifetimes, in large blocks made before the block is freed</h3>",
-                _powers(lifetimes, "blocks"),
+                _powers(lifetimes, "{:,}".format),
             ]
     if advice.samples.places:
         bars = [(place, share, f"{share:.0%}") for place, share in advice.samples.places]

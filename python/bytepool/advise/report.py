@@ -129,9 +129,9 @@ def text(advice: Advice) -> str:
         found = advice.trace
         parts += [
             "",
-            f"Blocks of 64 KiB and more: {found.count:,}, {size_text(found.bytes)}, in"
-            f" {found.processes} process(es). The traced run took {advice.trace_overhead:.1f} times"
-            " the CPU time. It is not part of the costs.",
+            f"Blocks of 64 KiB and more: {found.count:,}, {size_text(found.bytes)}"
+            f" (processes: {len(found.processes)}; the traced run took"
+            f" {advice.trace_overhead:.1f} times the CPU time, which is not part of the costs)",
             *_table(
                 SITE_COLUMNS, [site_row(site, found.bytes) for site in found.sites[:MOST_SITES]]
             ),
@@ -143,7 +143,7 @@ def text(advice: Advice) -> str:
             f"Remedies (median of {rounds} rounds that took turns, least to most)",
             *_table(REMEDY_COLUMNS, rows),
         ]
-    if advice.replay:
+    if advice.replay and advice.replay.saved >= verdict.WORTH_IT * advice.cpu:
         one = advice.replay
         parts.append(
             f"  The pool: {one.call}, hit rate {one.hit_rate:.0%}, idle at the end"

@@ -75,6 +75,8 @@ class Run:
     """Seconds until it listened on a socket, if it did."""
     load_status: int | None
     """The exit status of the load, if it ended."""
+    children: tuple[int, ...] = ()
+    """The process ids of its descendants, as far as they lived long enough to be seen."""
 
     @property
     def cpu(self) -> float:
@@ -102,6 +104,7 @@ class _Watched:
     listened: float | None = None
     stopped: bool = False
     interrupted: bool = False
+    children: set[int] = field(default_factory=set)
     load: int | None = None
     load_status: int | None = None
     next_step: float = float("inf")
@@ -138,11 +141,12 @@ def run(
             if received and received.si_signo != signal.SIGCHLD:
                 _forward(watched, received)
             # Look before the program is gone.
-            for pid in (watched.pid, *processes.descendants(watched.pid)):
+            watched.children.update(processes.descendants(watched.pid))
+            for pid in (watched.pid, *watched.children):
                 watched.peak_rss = max(watched.peak_rss, processes.peak_rss(pid))
             ended = _ended(watched.pid)
             if ended is None:
-                _direct(watched, program, environment, old_mask)
+                _direct(watched, program, old_mask)
         seconds = time.monotonic() - watched.begin
         if watched.load is not None and watched.load_status is None:
             processes.send(watched.load, signal.SIGTERM)
@@ -163,6 +167,7 @@ def run(
         interrupted=watched.interrupted,
         listened=watched.listened,
         load_status=watched.load_status,
+        children=tuple(sorted(watched.children)),
     )
 
 
@@ -204,12 +209,7 @@ def _ended(pid: int) -> tuple[int, processes.Usage] | None:
     return (status, usage) if found else None
 
 
-def _direct(
-    watched: _Watched,
-    program: Program,
-    environment: Mapping[str, str],
-    mask: set[int | signal.Signals],
-) -> None:
+def _direct(watched: _Watched, program: Program, mask: set[int | signal.Signals]) -> None:
     """Start the load when the program listens, and stop the program when its time is over."""
     now = time.monotonic()
     serves = program.load is not None or program.seconds is not None
@@ -217,8 +217,8 @@ def _direct(
         watched.listened = now - watched.begin
         if program.load is not None:
             null = os.open(os.devnull, os.O_RDWR)
-            command = shlex.split(program.load)
-            watched.load = _spawn(command, environment, (null, null, None), mask)
+            # The load has the environment of this process: remedies are for the program.
+            watched.load = _spawn(shlex.split(program.load), os.environ, (null, null, None), mask)
             os.close(null)
     if watched.load is not None and watched.load_status is None:
         found, status = os.waitpid(watched.load, os.WNOHANG)

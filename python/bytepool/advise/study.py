@@ -185,6 +185,11 @@ class Study:
         if traced is None or not found.processes:
             self.left_out.append("allocations by line: the program could not be traced")
             return None, 0.0
+        if untraced := set(traced.children) - found.processes:
+            self.left_out.append(
+                f"allocations of {len(untraced)} child process(es), which do not run Python or"
+                " ended at once"
+            )
         if not found.complete:
             self.left_out.append(
                 f"a replay of all allocations: only of the first {trace.MOST_EVENTS:,}"

@@ -69,7 +69,8 @@ class Trace:
     """Those with the most bytes first."""
     events: list[tuple[int, int, int]] = field(default_factory=list)
     """In order: (block, size, index in ``sites``), and (block, -1, -1) when it is freed."""
-    processes: int = 0
+    processes: set[int] = field(default_factory=set)
+    """The ids of the traced processes."""
     complete: bool = True
     """Whether ``events`` has them all."""
 
@@ -107,7 +108,9 @@ def read(folder: Path) -> Trace:
             reader = memray.FileReader(path)
         except OSError:  # a process that ended before it wrote anything
             continue
-        trace.processes += 1
+        # A forked child adds its id to the name of its parent's file.
+        _, parent, _, *child = path.name.split(".")
+        trace.processes.add(int(child[-1] if child else parent))
         with reader:
             _read_process(reader, trace, sites, blocks, order)
     _collect(trace, blocks, order)

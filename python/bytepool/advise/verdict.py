@@ -20,8 +20,12 @@ WORTH_IT = 0.05  # the least saving of CPU time for which to change anything
 LEAST = 0.02  # CPU seconds of one run; less is not worth a change either
 SAME = 0.04  # savings that differ by less of the CPU time are the same; the smaller effort wins
 KEPT = 0.9  # the share of bytes that live until the end, from which on a pool has nothing to reuse
-DEVIATIONS = 2.0  # a saving must exceed so many median absolute deviations of its rounds
+DEVIATIONS = 2.0  # a saving must exceed so many standard errors of its median
 COPIES = 2  # of each large block, that a remedy may save besides its page faults
+
+# The standard error of a median of n normal numbers is this, times their median absolute deviation,
+# divided by the root of n.
+STANDARD_ERROR = 1.2533 * 1.4826
 
 # The exit status of each verdict.
 STATUS = {"stop": 0, "setting": 10, "import": 11, "pool": 12, "unclear": 13}
@@ -48,10 +52,12 @@ class Saving:
 
     @property
     def noise(self) -> float:
-        """The share below which a saving may be chance."""
+        """The share by which the median may be wrong; more rounds lower it."""
+        if len(self.rounds) == 1:
+            return math.inf
         middle = self.median
         deviation = statistics.median(abs(one - middle) for one in self.rounds)
-        return DEVIATIONS * deviation if len(self.rounds) > 1 else math.inf
+        return DEVIATIONS * STANDARD_ERROR * deviation / math.sqrt(len(self.rounds))
 
     @property
     def is_real(self) -> bool:
@@ -147,21 +153,20 @@ def decide(
 def _nothing_helps(
     limit: float, trace: Trace | None, tried: Sequence[tuple[Remedy, Saving]]
 ) -> Verdict:
-    hidden = [one for _, one in tried if one.median >= WORTH_IT or one.noise >= limit]
-    if hidden:
-        worst = max(one.noise for one in hidden)
-        return Verdict(
-            "unclear",
-            f"The runs differ by {worst:.0%}, so a saving of up to {limit:.0%} cannot be seen."
-            " Use a quieter machine, a longer run, or more --rounds.",
-            0.0,
-        )
     if trace and trace.bytes and trace.kept_bytes >= KEPT * trace.bytes:
         share = trace.kept_bytes / trace.bytes
         return Verdict(
             "stop",
             f"The large blocks are kept, not reused: {share:.0%} of their bytes live until the end."
             " A pool has nothing to reuse.",
+            0.0,
+        )
+    noise = max((one.noise for _, one in tried if one.median + one.noise >= WORTH_IT), default=0.0)
+    if noise:
+        return Verdict(
+            "unclear",
+            f"The runs differ: a saving may be wrong by {noise:.0%} of the CPU time, and up to"
+            f" {limit:.0%} can be saved. Use a quieter machine, a longer run, or more --rounds.",
             0.0,
         )
     best = max((one.median for _, one in tried), default=0.0)

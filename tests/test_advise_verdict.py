@@ -1,0 +1,161 @@
+"""The rules of ``bytepool.advise.verdict``, without running anything."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bytepool.advise import verdict
+from bytepool.advise.machine import Machine, measure
+from bytepool.advise.remedies import IMPORT, SETTING, Remedy
+from bytepool.advise.replay import Replay
+from bytepool.advise.run import Run
+from bytepool.advise.trace import Site, Trace
+from bytepool.advise.verdict import Saving, decide, reachable, saving, small
+
+MIB = 1 << 20
+MACHINE = Machine(fault_seconds=1e-6, byte_seconds=1e-10, huge_pages=False)
+
+
+def make_run(cpu: float = 1.0, *, system: float = 0.5, faults: int = 0) -> Run:
+    return Run(
+        seconds=cpu,
+        user=cpu - system,
+        system=system,
+        faults=faults + 1000,
+        peak_rss=1000 * 4096,
+        status=0,
+        stopped=False,
+        interrupted=False,
+        listened=None,
+        load_status=None,
+    )
+
+
+def make_trace(size: int = MIB, count: int = 100, *, kept: int = 0) -> Trace:
+    frame = ("work", __file__, 1)
+    site = Site(frame, "", False, [size] * count, [0] * (count - kept))
+    return Trace([site])
+
+
+def make_remedy(name: str, effort: int = 0, kind: str = SETTING) -> Remedy:
+    return Remedy(name, kind, effort, f"how to use {name}", {})
+
+
+def make_replay(saved: float, least: float | None = None) -> Replay:
+    sites = tuple(make_trace().sites)
+    spread = (saved if least is None else least, saved)
+    return Replay(sites, "Pool(max_size=1 << 20)", 0.99, MIB, MIB, MIB, saved, spread, 1.0)
+
+
+def steady(name: str, share: float) -> Saving:
+    return Saving(name, (share - 0.01, share, share, share + 0.01))
+
+
+def test_each_round_is_compared_with_its_neighbour() -> None:
+    plain = [make_run(1.0), make_run(2.0), make_run(4.0)]
+    found = saving("x", plain, [make_run(0.5), make_run(1.0), make_run(3.0)])
+    assert found.rounds == (0.5, 0.5, 0.25)
+    assert (found.median, found.is_real) == (0.5, True)
+
+
+def test_saving_within_the_noise_is_not_real() -> None:
+    noisy = Saving("x", (-0.2, 0.5, 0.1, 0.0, 0.3))
+    assert noisy.median == 0.1
+    assert not noisy.is_real
+    assert not Saving("one round", (0.5,)).is_real
+    assert not steady("small", 0.04).is_real
+
+
+def test_faults_beyond_the_first_touch_and_copies_bound_what_can_be_saved() -> None:
+    run = make_run(1.0, faults=100_000)
+    assert run.excess_faults == 100_000
+    copies = verdict.COPIES * 100 * MIB * MACHINE.byte_seconds
+    assert reachable([run], make_trace(), MACHINE) == pytest.approx(0.1 + copies)
+    # Faults cannot take more than the time in the kernel.
+    assert reachable([make_run(1.0, system=0.0, faults=100_000)], None, MACHINE) < 0.1
+    huge = Machine(1e-6, 1e-10, huge_pages=True)
+    assert reachable([make_run()], make_trace(), huge) == pytest.approx(100 * 256 * 1e-6 + copies)
+
+
+@pytest.mark.parametrize(
+    ("limit", "cpu", "stops"),
+    [(0.01, 10.0, True), (0.5, 0.01, True), (0.5, 10.0, False), (verdict.WORTH_IT, 10.0, False)],
+)
+def test_small_costs_stop_before_any_remedy(limit: float, cpu: float, stops: bool) -> None:
+    found = small(limit, cpu, make_trace())
+    assert (found is not None) == stops
+    if found:
+        assert found.kind == "stop"
+        assert f"{limit:.1%}" in found.reason
+        assert "100 blocks" in found.reason
+
+
+def choose(*tried: Any, replay: Replay | None = None, trace: Trace | None = None) -> Any:
+    return decide(0.5, trace or make_trace(), tried, replay, 1.0)
+
+
+def test_setting_wins_over_an_import_that_saves_the_same() -> None:
+    setting, change = make_remedy("tunables"), make_remedy("streams", 2, IMPORT)
+    found = choose((change, steady("streams", 0.32)), (setting, steady("tunables", 0.3)))
+    assert (found.kind, found.saving, found.steps) == ("setting", 0.3, ("how to use tunables",))
+    found = choose((change, steady("streams", 0.5)), (setting, steady("tunables", 0.3)))
+    assert (found.kind, found.saving) == ("import", 0.5)
+
+
+def test_pool_is_advised_only_if_it_saves_clearly_more() -> None:
+    setting = make_remedy("tunables")
+    found = choose((setting, steady("tunables", 0.3)), replay=make_replay(0.5))
+    assert (found.kind, found.saving) == ("pool", 0.5)
+    assert found.steps[0] == "pool = Pool(max_size=1 << 20)"
+    same = choose((setting, steady("tunables", 0.3)), replay=make_replay(0.32))
+    assert same.kind == "setting"
+    noisy = choose((setting, steady("tunables", 0.3)), replay=make_replay(0.5, least=-0.1))
+    assert noisy.kind == "setting"
+
+
+def test_pool_names_the_line_and_what_to_write_instead(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("data = bytearray(n)\n")
+    site = Site(("work", str(tmp_path / "own.py"), 1), "", False, [MIB], [0])
+    replay = Replay((site,), "Pool()", 0.9, 0, 0, 0, 0.5, (0.4, 0.6), 1.0)
+    steps = choose(replay=replay).steps
+    assert steps[1].endswith("own.py:1: instead of `data = bytearray(n)` write pool.view(n)")
+
+
+def test_noise_that_could_hide_a_saving_gives_no_verdict() -> None:
+    noisy = Saving("tunables", (-0.4, 0.9, 0.2, 0.0, 0.6))
+    found = choose((make_remedy("tunables"), noisy))
+    assert found.kind == "unclear"
+    assert "--rounds" in found.reason
+
+
+def test_blocks_that_are_kept_stop() -> None:
+    nothing = (make_remedy("tunables"), steady("tunables", 0.0))
+    found = choose(nothing, trace=make_trace(kept=95))
+    assert found.kind == "stop"
+    assert "95% of their bytes live until the end" in found.reason
+    assert choose(nothing).reason.startswith("No remedy saves 5% of the CPU time")
+
+
+def test_each_verdict_has_a_title_and_a_status_of_its_own() -> None:
+    assert verdict.STATUS.keys() == verdict.TITLES.keys()
+    assert len(set(verdict.STATUS.values())) == len(verdict.STATUS)
+    assert verdict.STATUS["stop"] == 0
+
+
+def test_documented_thresholds_are_those_of_the_rules() -> None:
+    text = (Path(__file__).parents[1] / "docs/advise.md").read_text()
+    documented = dict(re.findall(r"^\| `([A-Z_]+)` \| ([\d.]+)", text, re.MULTILINE))
+    names = ("WORTH_IT", "LEAST", "SAME", "KEPT", "DEVIATIONS", "COPIES")
+    assert {name: float(number) for name, number in documented.items()} == {
+        name: getattr(verdict, name) for name in names
+    }
+
+
+def test_machine_has_plausible_prices() -> None:
+    machine = measure()
+    assert 1e-8 < machine.fault_seconds < 1e-3
+    assert 1e-12 < machine.byte_seconds < 1e-6
