@@ -49,14 +49,22 @@ def loop():
         pickle.dump(content, file, protocol=4)
         assert file.getbuffer()[:2] == b"\\x80\\x04"
 """
-SUMS = """
+HEAT = """
 import numpy as np
-left, right = np.ones((2, 1_000_000))
-result = np.empty_like(left)
+plate = np.zeros((1000, 1000))
+around = np.empty((998, 998))
 def loop():
-    for _ in range(300):
+    for _ in range(60):
+        up, down, left, right = plate[:-2, 1:-1], plate[2:, 1:-1], plate[1:-1, :-2], plate[1:-1, 2:]
         {use}
+        plate[1:-1, 1:-1] += mean
 """
+USUAL_HEAT = "mean = (up + down + left + right) * 0.25 - plate[1:-1, 1:-1]"
+HEAT_WITH_OUT = """mean = np.add(up, down, out=around)
+        mean += left
+        mean += right
+        mean *= 0.25
+        mean -= plate[1:-1, 1:-1]"""
 MONGO = """
 import sys
 from pymongo import MongoClient, network_layer
@@ -124,8 +132,8 @@ RECIPES = [
         *both(PICKLE, "file = io.BytesIO()", "file.seek(0)"),
     ),
     Recipe(
-        "sum of 8 MB arrays, out=",
-        *both(SUMS, "left + right", "np.add(left, right, out=result)"),
+        "sums of 8 MB arrays, out=",
+        *both(HEAT, USUAL_HEAT, HEAT_WITH_OUT),
         needs="numpy",
     ),
     Recipe(
