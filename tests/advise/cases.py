@@ -53,9 +53,11 @@ INSTALL: tuple[Edit, ...] = (
     ),
 )
 POOL: tuple[Edit, ...] = (
-    ("import zlib\n", "import zlib\n\nfrom bytepool import Pool\n\n{step}\n"),
-    ("message = bytearray(size)", "message = pool.view(size)"),
-    ("-> bytearray", "-> memoryview"),
+    (
+        "from pathlib import Path\n",
+        "from pathlib import Path\n\nfrom bytepool import Pool\n\n{step}\n",
+    ),
+    ("buffer = bytearray(8_000_000)", "buffer = pool.view(8_000_000)"),
 )
 
 CASES = [
@@ -91,10 +93,9 @@ CASES = [
     case("OpenCV, thumbnails", "thumbnails.py 20", "setting stop"),
     case("tokenize, of the standard library", "-m tokenize {stdlib}/_pydecimal.py", "stop"),
     case(
-        "threads, 64 KiB to 4 MiB",
-        "receiver.py {port}",
-        "pool setting",
-        load=f"tcp {{port}} {64 * KIB} {4 * MIB} 600",
+        "checksums of files, in threads",
+        "checksums.py {stdlib}/email 90",
+        "pool",
         edits=POOL,
     ),
 ]
