@@ -89,7 +89,7 @@ CASES = [
         edits=INSTALL,
     ),
     case("NumPy, heat on a plate", "heat.py 1000 80", "setting"),
-    case("pandas, a report", "sales.py 300000 3", "setting stop"),
+    case("pandas, a report", "sales.py 100000 8", "setting stop"),
     case("OpenCV, thumbnails", "thumbnails.py 20", "setting stop"),
     case("tokenize, of the standard library", "-m tokenize {stdlib}/_pydecimal.py", "stop"),
     case(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -21,12 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from bytepool.advise.machine import Machine
     from bytepool.advise.trace import Site, Trace
 
 ROUNDS = 5
 # The defaults of Pool, which need not be written.
-DEFAULTS = Pool()
-MAX_BUFFERS = DEFAULTS.max_buffers
+MAX_BUFFERS = Pool().max_buffers
 MAX_IDLE_BYTES = 64 << 20
 
 
@@ -51,8 +53,12 @@ class Replay:
     """The share of the recorded events that was replayed; ``saved`` is scaled up from it."""
 
 
-def replay(trace: Trace, folder: Path) -> Replay | None:
-    """Replay the lines that a pool can serve; None if there is no such line."""
+def replay(trace: Trace, folder: Path, machine: Machine, excess_faults: int) -> Replay | None:
+    """Replay the lines that a pool can serve; None if there is no such line.
+
+    The replay runs in one thread and writes whole blocks. Where that causes more page faults than
+    the program has, only ``excess_faults`` count.
+    """
     chosen = {index for index, site in enumerate(trace.sites) if site.way is not None}
     replayed = 0
     events: list[tuple[int, int, str]] = []
@@ -79,12 +85,14 @@ def replay(trace: Trace, folder: Path) -> Replay | None:
     if roomy["peak_idle_bytes"] > max(MAX_IDLE_BYTES, 4 * arguments["max_size"]):
         arguments["max_idle_bytes"] = 1 << (roomy["peak_idle_bytes"] - 1).bit_length()
     path.write_text(json.dumps({"events": events, "pool": arguments}))
+    sites = tuple(site for index, site in enumerate(trace.sites) if index in chosen)
+    share = replayed / sum(len(site.sizes) for site in sites)
     saved = []
     for _ in range(ROUNDS):
         now, pool = _child(path, "now"), _child(path, "pool")
-        saved.append(now["cpu"] - pool["cpu"])
-    sites = tuple(site for index, site in enumerate(trace.sites) if index in chosen)
-    share = replayed / sum(len(site.sizes) for site in sites)
+        faults = now["faults"] - pool["faults"]
+        too_many = max(faults - excess_faults * share, 0)
+        saved.append(now["cpu"] - pool["cpu"] - too_many * machine.fault_seconds)
     return Replay(
         sites=sites,
         call=f"Pool({', '.join(f'{name}={_number(n)}' for name, n in arguments.items())})",
@@ -114,6 +122,7 @@ def _child(path: Path, mode: str) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-m", "bytepool.advise.replay", str(path), mode],
         check=True,
+        env={name: value for name, value in os.environ.items() if name != "BYTEPOOL"},
         stdout=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
     )
@@ -149,11 +158,11 @@ def address(thing: object) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(thing))  # type: ignore[arg-type]
 
 
-def once(events: list[tuple[int, int, str]], pool: Pool | None) -> float:
-    """Make, write and free the blocks in order, and return the CPU seconds."""
+def once(events: list[tuple[int, int, str]], pool: Pool | None) -> dict[str, float]:
+    """Make, write and free the blocks in order, and return the CPU seconds and page faults."""
     live: dict[int, object] = {}
     made = makers()
-    begin = time.process_time()
+    begin, faults = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for block, size, kind in events:
         if size < 0:
             del live[block]
@@ -162,7 +171,8 @@ def once(events: list[tuple[int, int, str]], pool: Pool | None) -> float:
         ctypes.memset(address(thing), 1, size)  # as the received message, or the result, is
         live[block] = thing
         del thing
-    return time.process_time() - begin
+    cpu = time.process_time() - begin
+    return {"cpu": cpu, "faults": resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults}
 
 
 def main(path: str, mode: str) -> None:
@@ -170,7 +180,7 @@ def main(path: str, mode: str) -> None:
     with open(path, encoding="utf-8") as file:  # noqa: PTH123
         content = json.load(file)
     pool = Pool(**content["pool"]) if mode == "pool" else None
-    result: dict[str, object] = {"cpu": once(content["events"], pool)}
+    result: dict[str, object] = {**once(content["events"], pool)}
     if pool is not None:
         stats = pool.stats()
         result |= {

@@ -85,10 +85,11 @@ class Study:
         prices = machine.measure()
         limit = verdict.reachable([first], traced, prices)
         candidates = []
-        replayed = None
+        replayed: Replay | None = None
         if not verdict.small(limit, first.cpu, traced):
             candidates = self._candidates(traced, sampled)
-            replayed = replay(traced, self.folder) if traced else None
+            if traced:
+                replayed = replay(traced, self.folder, prices, first.excess_faults)
         plain: list[Run] = []
         changed: dict[Remedy, list[Run]] = {remedy: [] for remedy in candidates}
         for _ in range(2):  # the second time, if the first was not enough

@@ -121,7 +121,7 @@ def decide(
 ) -> Verdict:
     """Choose the least effort that saves nearly as much as the best remedy."""
     choices = [(remedy.effort, one.median, remedy) for remedy, one in tried if one.is_real]
-    pooled = replay.saved / cpu if replay and cpu else 0.0
+    pooled = min(replay.saved / cpu, limit) if replay and cpu else 0.0
     best = max((saved for _, saved, _ in choices), default=0.0)
     if replay and pooled >= WORTH_IT and min(replay.spread) > 0 and pooled > best + SAME:
         return Verdict(
