@@ -242,3 +242,25 @@ def test_broken_pipe_ends_the_program_as_usual(tmp_path: Path) -> None:
     assert done.stdout == b"line\n"
     assert done.returncode == 1
     assert b"BrokenPipeError" in done.stderr
+
+
+def test_remedy_that_makes_it_worse_is_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bytepool.advise import remedies
+    from bytepool.advise.run import Program
+    from bytepool.advise.study import Study
+
+    code = """
+        import os, time
+        end = time.process_time() + (0.3 if "SLOW" in os.environ else 0.02)
+        while time.process_time() < end:
+            pass
+        for _ in range(50):
+            bytearray(b"x") * 2_000_000
+    """
+    slow = remedies.Remedy("slow", remedies.SETTING, 0, "", {"SLOW": "1"})
+    monkeypatch.setattr(remedies, "allocators", lambda: ([slow], []))
+    advice = Study(Program([str(write(tmp_path, code))]), 3, tmp_path).advice()
+    assert advice.tried == []
+    assert any("slow: dropped after 2 rounds" in one for one in advice.left_out)

@@ -149,7 +149,7 @@ def test_each_verdict_has_a_title_and_a_status_of_its_own() -> None:
 def test_documented_thresholds_are_those_of_the_rules() -> None:
     text = (Path(__file__).parents[1] / "docs/advise.md").read_text()
     documented = dict(re.findall(r"^\| `([A-Z_]+)` \| ([\d.]+)", text, re.MULTILINE))
-    names = ("WORTH_IT", "LEAST", "SAME", "KEPT", "DEVIATIONS", "COPIES")
+    names = ("WORTH_IT", "LEAST", "SAME", "KEPT", "DEVIATIONS", "HOPELESS", "FEW", "COPIES")
     assert {name: float(number) for name, number in documented.items()} == {
         name: getattr(verdict, name) for name in names
     }

@@ -223,6 +223,14 @@ class Study:
                 if again is not None:
                     self.left_out.append(f"{remedy.name}: could not be applied to the program")
                 del changed[remedy]
+            for remedy, runs in list(changed.items()):
+                costs = [-share for share in verdict.saving("", plain, runs).rounds]
+                if len(runs) == verdict.FEW and min(costs) > verdict.HOPELESS:
+                    self.left_out.append(
+                        f"{remedy.name}: dropped after {verdict.FEW} rounds, which took"
+                        f" {1 + min(costs):.1f} times the CPU time or more"
+                    )
+                    del changed[remedy]
 
 
 def _failure(failed: Run) -> str:

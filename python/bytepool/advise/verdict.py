@@ -21,6 +21,8 @@ LEAST = 0.02  # CPU seconds of one run; less is not worth a change either
 SAME = 0.04  # savings that differ by less of the CPU time are the same; the smaller effort wins
 KEPT = 0.9  # the share of bytes that live until the end, from which on a pool has nothing to reuse
 DEVIATIONS = 2.0  # a saving must exceed so many standard errors of its median
+HOPELESS = 0.2  # a remedy that costs this share of the CPU time in its first rounds is dropped
+FEW = 2  # that many first rounds
 COPIES = 2  # of each large block, that a remedy may save besides its page faults
 
 # The standard error of a median of n normal numbers is this, times their median absolute deviation,
