@@ -9,12 +9,17 @@ import pytest
 from bytepool import Pool
 from bytepool.advise import replay
 from bytepool.advise.machine import Machine
+from bytepool.advise.run import Run
 from bytepool.advise.trace import Site, Trace
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 MACHINE = Machine(fault_seconds=1e-3, byte_seconds=1e-10, huge_pages=False)
+
+
+def program(excess_faults: int = 0, cpu: float = 100.0) -> Run:
+    return Run(cpu, cpu, 0.0, excess_faults, 0, 0, False, False, None, None)
 
 
 def recorded(folder: Path, line: str, events: list[tuple[int, int, int]]) -> Trace:
@@ -34,7 +39,7 @@ def test_real_replay_reuses_buffers(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(replay, "ROUNDS", 2)
     monkeypatch.setenv("BYTEPOOL", "null")  # is not for the replay
     trace = recorded(tmp_path, "data = bytearray(n)", one_after_another(50, 300_000))
-    found = replay.replay(trace, tmp_path, MACHINE, 0)
+    found = replay.replay(trace, tmp_path, MACHINE, program())
     assert found
     assert found.call == "Pool(max_size=512 << 10)"
     assert found.hit_rate == 0.98
@@ -49,7 +54,7 @@ def test_limits_are_written_where_the_defaults_are_too_small(
     monkeypatch.setattr(replay, "ROUNDS", 1)
     events = [(n, 5_000_000, 0) for n in range(20)] + [(n, -1, -1) for n in range(20)]
     trace = recorded(tmp_path, "data = sock.recv(n)", events)
-    found = replay.replay(trace, tmp_path, MACHINE, 0)
+    found = replay.replay(trace, tmp_path, MACHINE, program())
     assert found
     assert found.call == "Pool(max_size=8 << 20, max_buffers=20, max_idle_bytes=128 << 20)"
     assert found.peak_idle_bytes > 100_000_000
@@ -57,28 +62,45 @@ def test_limits_are_written_where_the_defaults_are_too_small(
 
 def test_lines_without_a_replacement_are_not_replayed(tmp_path: Path) -> None:
     trace = recorded(tmp_path, "result = left + right", one_after_another(5, 300_000))
-    assert replay.replay(trace, tmp_path, MACHINE, 0) is None
+    assert replay.replay(trace, tmp_path, MACHINE, program()) is None
+
+
+def fake_child(
+    monkeypatch: pytest.MonkeyPatch, figures: dict[tuple[str, str], tuple[float, int]]
+) -> None:
+    """Let replays report these CPU seconds and page faults."""
+    rest = ("hit_rate", "idle_bytes", "peak_bytes", "peak_idle_bytes", "peak_depth")
+
+    def child(_: Path, mode: str, write: str) -> dict[str, Any]:
+        cpu, faults = figures[mode, write]
+        return {"cpu": cpu, "faults": faults, **dict.fromkeys(rest, 0)}
+
+    monkeypatch.setattr(replay, "_child", child)
 
 
 @pytest.mark.parametrize(("excess_faults", "saved"), [(10_000, 3.0), (400, 2.4), (0, 2.0)])
 def test_page_faults_that_only_the_replay_has_do_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, excess_faults: int, saved: float
 ) -> None:
-    figures: dict[str, dict[str, Any]] = {
-        "now": {"cpu": 4.0, "faults": 1_000},
-        "pool": {
-            "cpu": 1.0,
-            "faults": 0,
-            "hit_rate": 1.0,
-            "idle_bytes": 0,
-            "peak_bytes": 0,
-            "peak_idle_bytes": 0,
-            "peak_depth": 1,
-        },
-    }
-    monkeypatch.setattr(replay, "_child", lambda _, mode: figures[mode])
+    figures = {("now", "whole"): (4.0, 1_000), ("pool", "whole"): (1.0, 0)}
+    fake_child(monkeypatch, {**figures, ("pool", "bare"): (0.0, 0)})
     trace = recorded(tmp_path, "data = bytearray(n)", one_after_another(5, 300_000))
-    found = replay.replay(trace, tmp_path, MACHINE, excess_faults)
+    found = replay.replay(trace, tmp_path, MACHINE, program(excess_faults))
+    assert found
+    assert found.saved == pytest.approx(saved)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "saved"), [(9.0, 1.0), (8.0, 1.0), (5.0, 2.0), (2.0, 3.0), (1.0, 3.0)]
+)
+def test_blocks_are_written_only_as_far_as_the_program_had_time_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpu: float, saved: float
+) -> None:
+    whole = {("now", "whole"): (8.0, 0), ("pool", "whole"): (7.0, 0)}
+    bare = {("now", "bare"): (2.0, 0), ("pool", "bare"): (-1.0, 0)}
+    fake_child(monkeypatch, {**whole, **bare})
+    trace = recorded(tmp_path, "data = bytearray(n)", one_after_another(5, 300_000))
+    found = replay.replay(trace, tmp_path, MACHINE, program(cpu=cpu))
     assert found
     assert found.saved == pytest.approx(saved)
 

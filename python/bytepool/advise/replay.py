@@ -1,7 +1,7 @@
 """Replay the recorded allocations of some lines: as they are, and on a real ``Pool``.
 
-``python -m bytepool.advise.replay FILE now|pool`` does it once, and prints the result as JSON. Each
-time runs in a process of its own, so that the allocator starts from the same state.
+``python -m bytepool.advise.replay FILE now|pool whole|bare`` does it once, and prints the result as
+JSON. Each time runs in a process of its own, so that the allocator starts from the same state.
 """
 
 from __future__ import annotations
@@ -24,9 +24,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from bytepool.advise.machine import Machine
+    from bytepool.advise.run import Run
     from bytepool.advise.trace import Site, Trace
 
 ROUNDS = 5
+WHOLE, BARE = "whole", "bare"  # what is written of each block: all of it, or one byte
 # The defaults of Pool, which need not be written.
 MAX_BUFFERS = Pool().max_buffers
 MAX_IDLE_BYTES = 64 << 20
@@ -53,11 +55,12 @@ class Replay:
     """The share of the recorded events that was replayed; ``saved`` is scaled up from it."""
 
 
-def replay(trace: Trace, folder: Path, machine: Machine, excess_faults: int) -> Replay | None:
+def replay(trace: Trace, folder: Path, machine: Machine, program: Run) -> Replay | None:
     """Replay the lines that a pool can serve; None if there is no such line.
 
-    The replay runs in one thread and writes whole blocks. Where that causes more page faults than
-    the program has, only ``excess_faults`` count.
+    The replay runs in one thread and writes whole blocks. It must not count what the program does
+    not do. So page faults count only as far as the program has them. If writing whole blocks takes
+    more CPU time than the whole program, only a part of each block is taken as written.
     """
     chosen = {index for index, site in enumerate(trace.sites) if site.way is not None}
     replayed = 0
@@ -79,7 +82,7 @@ def replay(trace: Trace, folder: Path, machine: Machine, excess_faults: int) -> 
     # First with room for everything, to see how much room is used.
     path = folder / "replay.json"
     path.write_text(json.dumps({"events": events, "pool": _roomy(arguments, sizes)}))
-    roomy = _child(path, "pool")
+    roomy = _child(path, "pool", BARE)
     if roomy["peak_depth"] > MAX_BUFFERS:
         arguments["max_buffers"] = roomy["peak_depth"]
     if roomy["peak_idle_bytes"] > max(MAX_IDLE_BYTES, 4 * arguments["max_size"]):
@@ -87,12 +90,17 @@ def replay(trace: Trace, folder: Path, machine: Machine, excess_faults: int) -> 
     path.write_text(json.dumps({"events": events, "pool": arguments}))
     sites = tuple(site for index, site in enumerate(trace.sites) if index in chosen)
     share = replayed / sum(len(site.sizes) for site in sites)
-    saved = []
-    for _ in range(ROUNDS):
-        now, pool = _child(path, "now"), _child(path, "pool")
-        faults = now["faults"] - pool["faults"]
-        too_many = max(faults - excess_faults * share, 0)
-        saved.append(now["cpu"] - pool["cpu"] - too_many * machine.fault_seconds)
+    whole = _compare(path, machine, program.excess_faults * share, WHOLE)
+    saved = whole.saved
+    if whole.cpu > program.cpu * share:
+        bare = _compare(path, machine, program.excess_faults * share, BARE)
+        part = (program.cpu * share - bare.cpu) / max(whole.cpu - bare.cpu, 1e-9)
+        part = min(max(part, 0.0), 1.0)
+        saved = [
+            part * one + (1 - part) * other
+            for one, other in zip(sorted(whole.saved), sorted(bare.saved), strict=True)
+        ]
+    pool = whole.pool
     return Replay(
         sites=sites,
         call=f"Pool({', '.join(f'{name}={_number(n)}' for name, n in arguments.items())})",
@@ -104,6 +112,29 @@ def replay(trace: Trace, folder: Path, machine: Machine, excess_faults: int) -> 
         spread=(min(saved) / share, max(saved) / share),
         share=share,
     )
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """Replays with and without the pool."""
+
+    saved: list[float]
+    """CPU seconds that each round saves."""
+    cpu: float
+    """The median CPU seconds without the pool."""
+    pool: dict[str, Any]
+    """What the last replay on the pool reported."""
+
+
+def _compare(path: Path, machine: Machine, most_faults: float, write: str) -> _Comparison:
+    """Let replays with and without the pool take turns."""
+    saved, cpu = [], []
+    for _ in range(ROUNDS):
+        now, pool = _child(path, "now", write), _child(path, "pool", write)
+        too_many = max(now["faults"] - pool["faults"] - most_faults, 0) * machine.fault_seconds
+        cpu.append(now["cpu"] - too_many)
+        saved.append(cpu[-1] - pool["cpu"])
+    return _Comparison(saved, statistics.median(cpu), pool)
 
 
 def _roomy(arguments: dict[str, int], sizes: list[int]) -> dict[str, int]:
@@ -118,9 +149,9 @@ def _number(n: int) -> str:
     return str(n)
 
 
-def _child(path: Path, mode: str) -> dict[str, Any]:
+def _child(path: Path, mode: str, write: str) -> dict[str, Any]:
     done = subprocess.run(
-        [sys.executable, "-m", "bytepool.advise.replay", str(path), mode],
+        [sys.executable, "-m", "bytepool.advise.replay", str(path), mode, write],
         check=True,
         env={name: value for name, value in os.environ.items() if name != "BYTEPOOL"},
         stdout=subprocess.PIPE,
@@ -158,7 +189,9 @@ def address(thing: object) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(thing))  # type: ignore[arg-type]
 
 
-def once(events: list[tuple[int, int, str]], pool: Pool | None) -> dict[str, float]:
+def once(
+    events: list[tuple[int, int, str]], pool: Pool | None, write: str = WHOLE
+) -> dict[str, float]:
     """Make, write and free the blocks in order, and return the CPU seconds and page faults."""
     live: dict[int, object] = {}
     made = makers()
@@ -168,19 +201,20 @@ def once(events: list[tuple[int, int, str]], pool: Pool | None) -> dict[str, flo
             del live[block]
             continue
         thing = made[kind](size) if pool is None else pool.view(size)
-        ctypes.memset(address(thing), 1, size)  # as the received message, or the result, is
+        # As the program writes the received message, or the result.
+        ctypes.memset(address(thing), 1, size if write == WHOLE else 1)
         live[block] = thing
         del thing
     cpu = time.process_time() - begin
     return {"cpu": cpu, "faults": resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults}
 
 
-def main(path: str, mode: str) -> None:
+def main(path: str, mode: str, write: str) -> None:
     """Replay the file once, and print what it took."""
     with open(path, encoding="utf-8") as file:  # noqa: PTH123
         content = json.load(file)
     pool = Pool(**content["pool"]) if mode == "pool" else None
-    result: dict[str, object] = {**once(content["events"], pool)}
+    result: dict[str, object] = {**once(content["events"], pool, write)}
     if pool is not None:
         stats = pool.stats()
         result |= {

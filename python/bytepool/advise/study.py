@@ -89,7 +89,7 @@ class Study:
         if not verdict.small(limit, first.cpu, traced):
             candidates = self._candidates(traced, sampled)
             if traced:
-                replayed = replay(traced, self.folder, prices, first.excess_faults)
+                replayed = replay(traced, self.folder, prices, first)
         plain: list[Run] = []
         changed: dict[Remedy, list[Run]] = {remedy: [] for remedy in candidates}
         for _ in range(2):  # the second time, if the first was not enough
