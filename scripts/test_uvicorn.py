@@ -67,7 +67,7 @@ def replace_protocol() -> None:
                 setattr(self._http, name, value)
 
         def data_received(self, data: bytes) -> None:
-            while data:
+            while data and not self._http.transport.is_closing():
                 buffer = self.get_buffer(-1)
                 n = min(len(buffer), len(data))
                 buffer[:n] = data[:n]

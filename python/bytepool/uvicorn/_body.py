@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bytepool._bytepool import Target
@@ -158,10 +159,22 @@ class IncomingBody:
 
     # What the connection calls.
 
-    def add_early(self, data: bytes) -> None:
-        """Take bytes that the parser got together with the headers."""
-        self.coming -= len(data)
-        self._early = b"".join((self._early, data)) if self._early else data
+    def begin(self, cycle: Any) -> None:
+        """Take note of uvicorn's object for the request, which may wait behind another one."""
+        self._cycle = cycle
+        # In the task's context, the timer for the next request would keep the values of the task's
+        # context variables.
+        assert self._http is not None
+        cycle.on_response = partial(self._http.context.run, cycle.on_response)
+
+    def take_early(self) -> None:
+        """Take what the parser got together with the headers. uvicorn keeps it in the cycle."""
+        early, self._cycle.body = self._cycle.body, bytearray()
+        self.coming -= len(early)
+        self._early = bytes(early)
+        self._cycle.message_event.clear()
+        if self._target is not None:
+            self._place_early()
 
     def get_buffer(self) -> memoryview | None:
         """Return where the transport is to receive to; None if it is to drop what comes."""
@@ -211,7 +224,11 @@ class IncomingBody:
             self._target = Target(min(CHUNK, len(self._early) + self.coming))
         else:
             self._target = Target.over(view)
+        self._place_early()
+
+    def _place_early(self) -> None:
         if self._early:
+            assert self._target is not None
             early = memoryview(self._early)
             early = early[self._target.write(early) :]
             self._early = early if len(early) else b""

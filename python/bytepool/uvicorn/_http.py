@@ -38,6 +38,8 @@ class HttpConnection(HttpToolsProtocol):
         if size < LARGE or self.parser.should_upgrade():
             super().on_headers_complete()
             return
+        if self.body is not None:
+            self.settle()
         app = self.app
         body = self.body = IncomingBody(self, size, self.stall_timeout)
         self.app = body.serve
@@ -45,29 +47,23 @@ class HttpConnection(HttpToolsProtocol):
             super().on_headers_complete()
         finally:
             self.app = app
+        if self.cycle.response_complete:
+            # With eager tasks, the application may be done by now. The parser drops the body.
+            body.end()
+            self.body = None
+            return
+        body.begin(self.cycle)
         # The transport goes on when the application asks for the body. With eager tasks, it has.
         if not body.waiting:
             self.flow.pause_reading()
 
-    def on_body(self, body: bytes) -> None:
-        """Take a part of the body from the parser."""
-        if self.body is None:
-            super().on_body(body)
-        else:
-            self.body.add_early(body)
-
-    def on_message_complete(self) -> None:
-        """Note the end of a body that came whole with its headers."""
-        if self.body is None:
-            super().on_message_complete()
-        else:
+    def settle(self) -> None:
+        """Take what the parser got of the body together with its headers."""
+        assert self.body is not None
+        self.body.take_early()
+        if not self.body.coming:
             self.body.end()
             self.body = None
-
-    def on_response_complete(self) -> None:
-        """Wait for the next request."""
-        # In the task's context, the timer would keep the values of the task's context variables.
-        self.context.run(super().on_response_complete)
 
     def on_body_received(self) -> None:
         """Parse the next request: the parser has not seen the end of the body."""
@@ -78,11 +74,17 @@ class HttpConnection(HttpToolsProtocol):
         if hasattr(self.parser, "set_dangerous_leniencies"):  # as uvicorn does
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
 
+    def parse(self, data: memoryview) -> None:
+        """Let the parser see data, which is the end of no large body."""
+        self.data_received(data)  # type: ignore[arg-type]  # httptools takes any buffer
+        if self.body is not None:
+            self.settle()
+
     def feed(self, data: memoryview) -> None:
         """Take data from a transport that did not receive it to where it was told."""
         while len(data):
             if self.body is None:
-                self.data_received(data)  # type: ignore[arg-type]  # httptools takes any buffer
+                self.parse(data)
                 return
             target = self.body.get_buffer()
             n = min(self.body.coming, len(data))

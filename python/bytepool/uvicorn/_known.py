@@ -24,8 +24,9 @@ _USED: list[tuple[Callable[..., object], set[str]]] = [
     (_Protocol.on_header, {"headers"}),
     # It starts the application that stands in ``app``, at once or later.
     (_Protocol.on_headers_complete, {"parser", "app", "cycle", "RequestResponseCycle"}),
+    # It adds to the body of the cycle, which is a bytearray.
     (_Protocol.on_body, {"cycle", "body"}),
-    (_Protocol.on_message_complete, {"cycle", "more_body", "message_event"}),
+    (_Cycle.__init__, {"body", "bytearray", "more_body", "message_event", "on_response"}),
     # It resumes reading, so that the rest of a body that nobody wants can be dropped.
     (_Protocol.on_response_complete, {"flow", "resume_reading"}),
     (_Protocol.handle_websocket_upgrade, {"transport", "set_protocol"}),

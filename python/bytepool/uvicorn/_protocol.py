@@ -80,7 +80,7 @@ class Protocol(asyncio.BufferedProtocol):
             data, self._spare = self._spare[:nbytes], None
             http.feed(data)
         elif http.body is None:
-            http.data_received(self._scratch[:nbytes])  # type: ignore[arg-type]
+            http.parse(self._scratch[:nbytes])
         else:
             http.received(nbytes)
 
