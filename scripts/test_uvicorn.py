@@ -1,12 +1,11 @@
 """Run uvicorn's own tests of its HTTP protocol against ours, from the installed version's sources.
 
-uvicorn's tests call a protocol's ``data_received`` and look at its attributes. ``Adapted`` receives
-as a transport does, and shows the attributes of the connection.
+uvicorn's tests call a protocol's ``data_received`` and look at its attributes. The class here
+receives as a transport does, and shows the attributes of the connection.
 """
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 import tarfile
@@ -56,7 +55,7 @@ def replace_protocol() -> None:
 
     from bytepool.uvicorn import Protocol
 
-    class Adapted(Protocol):
+    class HttpToolsProtocol(Protocol):  # uvicorn looks at its name
         def __getattr__(self, name: str) -> Any:
             return getattr(self.__dict__["_http"], name)
 
@@ -75,8 +74,7 @@ def replace_protocol() -> None:
                 self.buffer_updated(n)
                 data = data[n:]
 
-    assert not isinstance(Adapted, asyncio.Protocol)
-    httptools_impl.HttpToolsProtocol = Adapted  # type: ignore[misc]
+    httptools_impl.HttpToolsProtocol = HttpToolsProtocol  # type: ignore[misc]
 
 
 def main() -> int:

@@ -28,6 +28,7 @@ PATHS = ("/all", "/first", "/ignore", "/end", "/fail", "/pooled", "/parts", "/ca
 def small_chunks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_http, "LARGE", LARGE)
+        patch.setattr(_http, "LARGE_DIGITS", 2)
         patch.setattr(_body, "CHUNK", CHUNK)
         patch.setattr(_body, "PATIENCE", 0)
         patch.setattr(asgi, "_IN_PLACE", 8)

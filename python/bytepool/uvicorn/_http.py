@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 # A smaller body may come whole with its headers, and is left to uvicorn.
 LARGE = 64 << 10
+LARGE_DIGITS = len(str(LARGE))
+
+_on_headers_complete = HttpToolsProtocol.on_headers_complete
 
 
 class HttpConnection(HttpToolsProtocol):
@@ -33,10 +36,10 @@ class HttpConnection(HttpToolsProtocol):
         """Start the application, for a large body with a ``receive`` of ours."""
         size = 0
         for name, value in self.headers:
-            if name == b"content-length":
+            if name == b"content-length" and len(value) >= LARGE_DIGITS:
                 size = int(value)
         if size < LARGE or self.parser.should_upgrade():
-            super().on_headers_complete()
+            _on_headers_complete(self)
             return
         if self.body is not None:
             self.settle()
@@ -44,7 +47,7 @@ class HttpConnection(HttpToolsProtocol):
         body = self.body = IncomingBody(self, size, self.stall_timeout)
         self.app = body.serve
         try:
-            super().on_headers_complete()
+            _on_headers_complete(self)
         finally:
             self.app = app
         if self.cycle.response_complete:
@@ -74,17 +77,13 @@ class HttpConnection(HttpToolsProtocol):
         if hasattr(self.parser, "set_dangerous_leniencies"):  # as uvicorn does
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
 
-    def parse(self, data: memoryview) -> None:
-        """Let the parser see data, which is the end of no large body."""
-        self.data_received(data)  # type: ignore[arg-type]  # httptools takes any buffer
-        if self.body is not None:
-            self.settle()
-
     def feed(self, data: memoryview) -> None:
         """Take data from a transport that did not receive it to where it was told."""
         while len(data):
             if self.body is None:
-                self.parse(data)
+                self.data_received(data)  # type: ignore[arg-type]  # httptools takes any buffer
+                if self.body is not None:
+                    self.settle()
                 return
             target = self.body.get_buffer()
             n = min(self.body.coming, len(data))

@@ -64,6 +64,8 @@ class Protocol(asyncio.BufferedProtocol):
         body = self._http.body
         if body is None:
             buffer = self._scratch
+            if not self._tls:
+                return buffer
         else:
             target = body.get_buffer()
             buffer = self._scratch[: body.coming] if target is None else target
@@ -80,7 +82,9 @@ class Protocol(asyncio.BufferedProtocol):
             data, self._spare = self._spare[:nbytes], None
             http.feed(data)
         elif http.body is None:
-            http.parse(self._scratch[:nbytes])
+            http.data_received(self._scratch[:nbytes])  # type: ignore[arg-type]
+            if http.body is not None:
+                http.settle()
         else:
             http.received(nbytes)
 
