@@ -87,7 +87,7 @@ def test_a_wsgi_application_gets_its_upload(run: Run) -> None:
     run(main())
 
 
-@pytest.mark.parametrize("size", [1000, 100_000, 3 * MIB])
+@pytest.mark.parametrize("size", [1000, 150_000, 3 * MIB])
 def test_a_middleware_may_read_the_body_first(run: Run, size: int) -> None:
     """streamlit/streamlit#16709: an upload hung when a middleware had read its body."""
 
@@ -129,9 +129,9 @@ def test_asking_for_a_disconnect_loses_nothing_of_a_body(run: Run) -> None:
         async with serving(app) as server:
             reader, writer = await server.connect()
             data = pattern(400_000)
-            writer.write(post(data[:100_000], length=len(data)))
+            writer.write(post(data[:150_000], length=len(data)))
             await asyncio.sleep(0.05)
-            writer.write(data[100_000:])
+            writer.write(data[150_000:])
             assert await response(reader) == (200, sha(data).encode())
             writer.close()
 
@@ -202,7 +202,7 @@ def test_a_disconnect_in_a_dependency_is_no_bad_request(run: Run) -> None:
 
         async with serving(watched) as server:
             _, writer = await server.connect()
-            writer.write(post(pattern(100_000), length=MIB))
+            writer.write(post(pattern(150_000), length=MIB))
             await writer.drain()
             await asyncio.sleep(0.05)
             writer.close()

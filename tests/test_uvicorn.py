@@ -32,7 +32,18 @@ if TYPE_CHECKING:
     Run = Callable[[Coroutine[Any, Any, None]], None]
 
 MIB = 1 << 20
-SIZES = (0, 1, 1000, (64 << 10) - 1, 64 << 10, (64 << 10) + 1, MIB - 1, MIB, MIB + 1, 3 * MIB + 7)
+SIZES = (
+    0,
+    1,
+    1000,
+    (128 << 10) - 1,
+    128 << 10,
+    (128 << 10) + 1,
+    MIB - 1,
+    MIB,
+    MIB + 1,
+    3 * MIB + 7,
+)
 
 run = run_fixture()
 
@@ -140,7 +151,7 @@ def test_a_client_that_expects_100_continue_gets_it_when_the_application_reads(r
 
         async with serving(app) as server:
             reader, writer = await server.connect()
-            data = pattern(100_000)
+            data = pattern(200_000)
             writer.write(post(b"", "Expect: 100-continue", length=len(data)))
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(reader.readexactly(1), 0.02)

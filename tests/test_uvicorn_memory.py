@@ -98,7 +98,7 @@ def test_disconnects_in_the_middle_return_all_memory(run: Run) -> None:
                     await asgi.body(scope, receive, pool=pool)
                 else:
                     body = asgi.Body(scope, receive, pool=pool)
-                    while await body.readview(100_000):
+                    while await body.readview(150_000):
                         pass
                 await answer(send, b"")
             finally:
@@ -193,14 +193,14 @@ def test_a_middleware_that_answers_itself_gets_no_memory_filled(run: Run) -> Non
             view = await asgi.body(scope, replaced)
             assert bytes(view) == b"replaced"
             kept = scope["extensions"]["bytepool"]
-            assert (await receive())["body"] == pattern(100_000)
+            assert (await receive())["body"] == pattern(150_000)
             assert bytes(view) == b"replaced"
             assert kept.left == 0
             await answer(send, b"done")
 
         async with serving(app) as server:
             reader, writer = await server.connect()
-            writer.write(post(pattern(100_000)))
+            writer.write(post(pattern(150_000)))
             assert await response(reader) == (200, b"done")
             writer.close()
 
@@ -267,9 +267,9 @@ def test_a_connection_is_freed_when_it_is_closed(run: Run) -> None:
             await answer(send, b"")
 
         async with serving(app) as server:
-            for length in (100_000, 200_000):
+            for length in (150_000, 300_000):
                 reader, writer = await server.connect()
-                writer.write(post(bytes(100_000), length=length))
+                writer.write(post(bytes(150_000), length=length))
                 await response(reader)
                 writer.close()
             await wait_until(lambda: not server.state.connections)

@@ -17,7 +17,9 @@ class _Scratch(threading.local):
     """Memory for what the parser sees. An event loop fills and parses it in one step."""
 
     def __init__(self) -> None:
-        self.view = memoryview(bytearray(64 << 10))
+        self.large = memoryview(bytearray(64 << 10))
+        # For headers: what comes with them of a large body has to be copied.
+        self.small = self.large[: 16 << 10]
 
 
 _scratch = _Scratch()
@@ -45,7 +47,7 @@ class Protocol(asyncio.BufferedProtocol):
     ) -> None:
         self._http = HttpConnection(config, server_state, app_state, _loop)
         self._http.stall_timeout = self.stall_timeout
-        self._scratch = _scratch.view
+        self._scratch = _scratch.small
         self._tls = False
         # What the transport was given because it had more than there was room for.
         self._spare: memoryview | None = None
@@ -68,7 +70,7 @@ class Protocol(asyncio.BufferedProtocol):
                 return buffer
         else:
             target = body.get_buffer()
-            buffer = self._scratch[: body.coming] if target is None else target
+            buffer = _scratch.large[: body.coming] if target is None else target
         if self._tls and sizehint > len(buffer):
             # All that can be decrypted must be read at once: when the peer has closed, asyncio and
             # uvloop fill one more buffer, and drop what is left.
@@ -82,9 +84,14 @@ class Protocol(asyncio.BufferedProtocol):
             data, self._spare = self._spare[:nbytes], None
             http.feed(data)
         elif http.body is None:
-            http.data_received(self._scratch[:nbytes])  # type: ignore[arg-type]
+            scratch = self._scratch
+            http.data_received(scratch[:nbytes])  # type: ignore[arg-type]
             if http.body is not None:
                 http.settle()
+            elif nbytes == len(scratch):
+                self._scratch = _scratch.large
+                return
+            self._scratch = _scratch.small
         else:
             http.received(nbytes)
 
