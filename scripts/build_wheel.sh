@@ -16,6 +16,9 @@ RUSTFLAGS+=" --remap-path-prefix=$(rustc --print sysroot)=rust"
 export RUSTFLAGS
 if [ ! -e "$(rustc --print target-libdir --target "$target")" ]; then
     # Cargo then compiles the standard library from its sources. The variable lets a stable compiler do that.
-    export RUSTC_BOOTSTRAP=1 CARGO_UNSTABLE_BUILD_STD=std,panic_unwind
+    export RUSTC_BOOTSTRAP=1 CARGO_UNSTABLE_BUILD_STD="std panic_unwind"
 fi
 maturin build --quiet --release --locked --target "$target" "${options[@]}" --out "$folder"
+for wheel in "$folder"/bytepool-*.whl; do
+    python3 scripts/hide_folder.py "$PWD" "$wheel"
+done

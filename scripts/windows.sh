@@ -5,7 +5,7 @@ set -euo pipefail
 target=x86_64-pc-windows-gnu
 export WINEDEBUG=-all
 
-CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=wine RUSTC_BOOTSTRAP=1 CARGO_UNSTABLE_BUILD_STD=std,panic_unwind \
+CARGO_TARGET_X86_64_PC_WINDOWS_GNU_RUNNER=wine RUSTC_BOOTSTRAP=1 CARGO_UNSTABLE_BUILD_STD="std panic_unwind" \
     cargo test --locked --target "$target"
 
 bash scripts/build_wheel.sh "$target" wheels
