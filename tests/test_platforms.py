@@ -29,6 +29,7 @@ def test_streams_work_without_unix_sockets_and_fork_hooks() -> None:
         writer.write(await reader.readview(len(data)))
         writer.close()
         await writer.wait_closed()
+        done.set()
 
     async def main():
         async with await asyncio.start_server(echo, "127.0.0.1", 0) as server:
@@ -39,7 +40,9 @@ def test_streams_work_without_unix_sockets_and_fork_hooks() -> None:
             assert await reader.read() == data
             writer.close()
             await writer.wait_closed()
+            await done.wait()
 
+    done = asyncio.Event()
     with streams.install():
         asyncio.run(main())
     assert not hasattr(streams, "open_unix_connection")
