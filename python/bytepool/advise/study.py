@@ -34,7 +34,7 @@ class FailedError(Exception):
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
-        self.status = status if status >= 0 else 128 - status
+        self.status: int = status if status >= 0 else 128 - status
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Study:
 
     def __post_init__(self) -> None:
         """Look at this process's own standard input before anything reads it."""
-        self.input = Input(self.folder)
+        self.input: Input = Input(self.folder)
 
     def advice(self) -> Advice:
         """Run everything. Raises ``FailedError`` if the program fails as it is."""

@@ -33,5 +33,6 @@ def apply(task: str, folder: str, packages: list[str]) -> None:
 
 
 step_aside()
-if request := os.environ.get("BYTEPOOL_ADVISE"):
+request: str | None = os.environ.get("BYTEPOOL_ADVISE")
+if request:
     apply(**json.loads(request))
