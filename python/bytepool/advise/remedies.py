@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 KEEP = 1 << 30  # bytes: larger than any block, so that glibc keeps what is freed
+TUNABLES = f"glibc.malloc.mmap_threshold={KEEP}:glibc.malloc.trim_threshold={KEEP}"
 STARTUP = Path(__file__).parent / "startup"
 
 SETTING, IMPORT = "setting", "import"
@@ -59,9 +60,8 @@ def allocators() -> tuple[list[Remedy], list[str]]:
     """Return settings and other allocators that are there, and sentences about the missing."""
     found, left_out = [], []
     if platform.libc_ver()[0] == "glibc":
-        tunables = f"glibc.malloc.mmap_threshold={KEEP}:glibc.malloc.trim_threshold={KEEP}"
         own = os.environ.get("GLIBC_TUNABLES")
-        value = f"{own}:{tunables}" if own else tunables
+        value = f"{own}:{TUNABLES}" if own else TUNABLES
         found.append(
             Remedy(
                 "glibc tunables",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bytepool import Pool
+from bytepool.advise.remedies import TUNABLES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,9 +58,9 @@ class Replay:
 def replay(trace: Trace, folder: Path, machine: Machine, program: Run) -> Replay | None:
     """Replay the lines that a pool can serve; None if there is no such line.
 
-    The replay runs in one thread and writes whole blocks. It must not count what the program does
-    not do. So page faults count only as far as the program has them. If writing whole blocks takes
-    more CPU time than the whole program, only a part of each block is taken as written.
+    The replay runs in one thread, and must not count what the program does not do. So its allocator
+    keeps freed memory, and the page faults that a pool saves are those of the program. If writing
+    whole blocks takes more CPU time than the program has, only a part of each is taken as written.
     """
     chosen = {index for index, site in enumerate(trace.sites) if site.way is not None}
     replayed = 0
@@ -90,14 +90,21 @@ def replay(trace: Trace, folder: Path, machine: Machine, program: Run) -> Replay
     path.write_text(json.dumps({"events": events, "pool": arguments}))
     sites = tuple(site for index, site in enumerate(trace.sites) if index in chosen)
     share = replayed / sum(len(site.sizes) for site in sites)
-    whole = _compare(path, machine, program.excess_faults * share, WHOLE)
-    saved = whole.saved
-    if whole.cpu > program.cpu * share:
-        bare = _compare(path, machine, program.excess_faults * share, BARE)
-        part = (program.cpu * share - bare.cpu) / max(whole.cpu - bare.cpu, 1e-9)
+    faults = (
+        program.excess_faults
+        * machine.fault_seconds
+        * sum(site.bytes for site in sites)
+        / trace.bytes
+    )
+    whole = _compare(path, WHOLE)
+    saved = [one / share + faults for one in whole.saved]
+    left = program.cpu - faults
+    if whole.cpu / share > left:
+        bare = _compare(path, BARE)
+        part = (left - bare.cpu / share) / max((whole.cpu - bare.cpu) / share, 1e-9)
         part = min(max(part, 0.0), 1.0)
         saved = [
-            part * one + (1 - part) * other
+            (part * one + (1 - part) * other) / share + faults
             for one, other in zip(sorted(whole.saved), sorted(bare.saved), strict=True)
         ]
     pool = whole.pool
@@ -108,8 +115,8 @@ def replay(trace: Trace, folder: Path, machine: Machine, program: Run) -> Replay
         idle_bytes=pool["idle_bytes"],
         peak_bytes=pool["peak_bytes"],
         peak_idle_bytes=pool["peak_idle_bytes"],
-        saved=statistics.median(saved) / share,
-        spread=(min(saved) / share, max(saved) / share),
+        saved=statistics.median(saved),
+        spread=(min(saved), max(saved)),
         share=share,
     )
 
@@ -126,14 +133,13 @@ class _Comparison:
     """What the last replay on the pool reported."""
 
 
-def _compare(path: Path, machine: Machine, most_faults: float, write: str) -> _Comparison:
+def _compare(path: Path, write: str) -> _Comparison:
     """Let replays with and without the pool take turns."""
     saved, cpu = [], []
     for _ in range(ROUNDS):
         now, pool = _child(path, "now", write), _child(path, "pool", write)
-        too_many = max(now["faults"] - pool["faults"] - most_faults, 0) * machine.fault_seconds
-        cpu.append(now["cpu"] - too_many)
-        saved.append(cpu[-1] - pool["cpu"])
+        cpu.append(now["cpu"])
+        saved.append(now["cpu"] - pool["cpu"])
     return _Comparison(saved, statistics.median(cpu), pool)
 
 
@@ -153,7 +159,10 @@ def _child(path: Path, mode: str, write: str) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-m", "bytepool.advise.replay", str(path), mode, write],
         check=True,
-        env={name: value for name, value in os.environ.items() if name != "BYTEPOOL"},
+        env={
+            **{name: value for name, value in os.environ.items() if name != "BYTEPOOL"},
+            "GLIBC_TUNABLES": TUNABLES,
+        },
         stdout=subprocess.PIPE,
         stdin=subprocess.DEVNULL,
     )
@@ -189,13 +198,11 @@ def address(thing: object) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(thing))  # type: ignore[arg-type]
 
 
-def once(
-    events: list[tuple[int, int, str]], pool: Pool | None, write: str = WHOLE
-) -> dict[str, float]:
-    """Make, write and free the blocks in order, and return the CPU seconds and page faults."""
+def once(events: list[tuple[int, int, str]], pool: Pool | None, write: str = WHOLE) -> float:
+    """Make, write and free the blocks in order, and return the CPU seconds."""
     live: dict[int, object] = {}
     made = makers()
-    begin, faults = time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    begin = time.process_time()
     for block, size, kind in events:
         if size < 0:
             del live[block]
@@ -205,8 +212,7 @@ def once(
         ctypes.memset(address(thing), 1, size if write == WHOLE else 1)
         live[block] = thing
         del thing
-    cpu = time.process_time() - begin
-    return {"cpu": cpu, "faults": resource.getrusage(resource.RUSAGE_SELF).ru_minflt - faults}
+    return time.process_time() - begin
 
 
 def main(path: str, mode: str, write: str) -> None:
@@ -214,7 +220,7 @@ def main(path: str, mode: str, write: str) -> None:
     with open(path, encoding="utf-8") as file:  # noqa: PTH123
         content = json.load(file)
     pool = Pool(**content["pool"]) if mode == "pool" else None
-    result: dict[str, object] = {**once(content["events"], pool, write)}
+    result: dict[str, object] = {"cpu": once(content["events"], pool, write)}
     if pool is not None:
         stats = pool.stats()
         result |= {
