@@ -1,5 +1,5 @@
 import sys
-from asyncio import AbstractEventLoop, BaseTransport, Future
+from asyncio import AbstractEventLoop, BaseTransport, Future, IncompleteReadError
 from collections.abc import AsyncIterator, Callable, Coroutine
 from types import TracebackType
 from typing import Any, ClassVar, Final, Literal, NoReturn, Self, SupportsIndex, final, overload
@@ -542,9 +542,9 @@ class Reader:
         ``buffer`` is anything writable and contiguous, of any shape and format. It must not be used while this
         waits.
 
-        Raises IncompleteReadError, which carries what came, if the stream ends before; TypeError for a buffer
-        that is read-only or not contiguous. When this is cancelled, what had arrived is not lost: the next
-        read gets it.
+        Raises IncompleteReadError if the stream ends before: what came is in the buffer, and the error carries
+        the first ``limit`` bytes of it. Raises TypeError for a buffer that is read-only or not contiguous. When
+        this is cancelled, what had arrived is not lost: the next read gets it.
         """
     def readview(
         self, n: SupportsIndex, *, max_size: SupportsIndex | None = None
@@ -557,9 +557,9 @@ class Reader:
         If the pool has a budget (``max_bytes``) that is used up, this waits until ``n`` bytes are free. What
         the peer sends meanwhile is read ahead up to twice the reader's limit, and then held back.
 
-        Raises IncompleteReadError, which carries what came, if the stream ends before, and what
-        ``Pool.allocate_async`` raises. When this is cancelled, what had arrived is not lost: the next read
-        gets it, copied twice.
+        Raises IncompleteReadError if the stream ends before, with the first ``limit`` bytes of what came, and
+        what ``Pool.allocate_async`` raises. When this is cancelled, what had arrived is not lost. It stays in
+        the pool's memory until the next read: the same read goes on there.
         """
     @overload
     def frames(
@@ -585,8 +585,8 @@ class Reader:
         ``bytes``. Let go of a message before the next one is read (``del message``) if the pool has a budget:
         else the reader waits for memory that its own loop holds.
 
-        The iteration ends where the stream ends between two messages; in the middle of one IncompleteReadError
-        is raised. ValueError is raised, before anything is allocated, for a message above ``max_size`` bytes
+        The iteration ends where the stream ends between two messages. In the middle of one IncompleteReadError
+        is raised. With ``as_bytes=True`` it carries what came, and else the first ``limit`` bytes of that. ValueError is raised, before anything is allocated, for a message above ``max_size`` bytes
         or one that would end before its length field does; and here for parameters that make no sense.
         """
     @overload
@@ -613,8 +613,8 @@ class Reader:
         ``bytes``. Let go of a message before the next one is read (``del message``) if the pool has a budget:
         else the reader waits for memory that its own loop holds.
 
-        The iteration ends where the stream ends between two messages; in the middle of one IncompleteReadError
-        is raised. ValueError is raised, before anything is allocated, for a message above ``max_size`` bytes
+        The iteration ends where the stream ends between two messages. In the middle of one IncompleteReadError
+        is raised. With ``as_bytes=True`` it carries what came, and else the first ``limit`` bytes of that. ValueError is raised, before anything is allocated, for a message above ``max_size`` bytes
         or one that would end before its length field does; and here for parameters that make no sense.
         """
     _in_place: int
@@ -626,7 +626,7 @@ class Reader:
     def _read_on(self) -> None: ...
     def _wait_for_data(self, _func_name: str) -> Coroutine[Any, Any, None]: ...
     def _wakeup_waiter(self) -> None: ...
-    def _take_unread(self) -> bytes: ...
+    def _incomplete(self, expected: int) -> IncompleteReadError: ...
     _limit: int
     _eof: bool
     _paused: bool

@@ -6,6 +6,7 @@ import asyncio
 import sys
 import traceback
 import warnings
+from typing import Any
 
 import bytepool
 from bytepool._budget import view_async
@@ -106,8 +107,13 @@ class StreamReader(Reader, asyncio.StreamReader):  # type: ignore[misc]
 
     def _replace_transport(self, transport: asyncio.BaseTransport) -> None:
         """Go on with a transport that decrypts, after ``start_tls``."""
+        before: Any = self._transport
         self._transport = None
         self.set_transport(transport)
+        if self._paused:
+            # Too much came with the handshake. The other transport would stay paused for ever.
+            before.resume_reading()
+            transport.pause_reading()  # type: ignore[attr-defined]
 
     def __aiter__(self) -> StreamReader:
         """Return the reader, which iterates over lines."""
@@ -155,8 +161,11 @@ class StreamReader(Reader, asyncio.StreamReader):  # type: ignore[misc]
         if abort is not None:
             abort()
 
-    async def _wait_for_memory(self, n: int) -> memoryview:
-        """Return ``n`` pooled bytes, when the pool's budget has them."""
+    async def _wait_for_memory(self, n: int, total: int) -> memoryview:
+        """Return ``n`` pooled bytes, when the pool's budget has them.
+
+        The message has ``total`` bytes with its header. If these can no longer come, this raises.
+        """
         pool = self._pool or bytepool.default_pool()
         if self._last_view is not None and pool.stats().outstanding == 1:
             warnings.warn(
@@ -166,7 +175,7 @@ class StreamReader(Reader, asyncio.StreamReader):  # type: ignore[misc]
                 RuntimeWarning,
                 stacklevel=2,
             )
-        self._memory_wanted, waiter = n, self._loop.create_future()
+        self._memory_wanted, waiter = total, self._loop.create_future()
         self._memory_waiter = waiter
         try:
             self._refuse_memory()
@@ -179,7 +188,7 @@ class StreamReader(Reader, asyncio.StreamReader):  # type: ignore[misc]
             del waiter
         if self._exception is not None:
             raise copy_error(self._exception)
-        raise asyncio.IncompleteReadError(self._take_unread(), n)
+        raise self._incomplete(total)
 
     def _refuse_memory(self) -> None:
         """Let nobody wait for memory for what will never come."""

@@ -3,19 +3,30 @@
 use pyo3::exceptions::{PyMemoryError, PyOverflowError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyString;
 
-/// `asyncio.IncompleteReadError`.
+/// `asyncio.IncompleteReadError`, of which `partial` may have fewer bytes than `came`.
 #[cold]
 pub(super) fn incomplete<'py>(
     partial: Bound<'py, PyAny>,
+    came: usize,
     expected: impl IntoPyObject<'py>,
 ) -> PyErr {
     static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = partial.py();
-    let error = CLASS
-        .import(py, "asyncio", "IncompleteReadError")
-        .and_then(|class| class.call1((partial, expected)));
-    error.map_or_else(|error| error, PyErr::from_value)
+    let error = || {
+        let carried = partial.len()?;
+        let error = CLASS
+            .import(py, "asyncio", "IncompleteReadError")?
+            .call1((partial, expected))?;
+        if carried < came {
+            let expected = error.getattr("expected")?;
+            let text = format_args!("{came} bytes read on a total of {expected} expected bytes");
+            error.setattr("args", (PyString::from_fmt(py, text)?,))?;
+        }
+        Ok(error)
+    };
+    error().map_or_else(|error| error, PyErr::from_value)
 }
 
 /// `asyncio.LimitOverrunError`.

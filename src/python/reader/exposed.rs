@@ -66,6 +66,7 @@ impl Reader {
     /// The unread bytes as a `bytearray`, as in asyncio's reader. Other code may change it.
     pub(super) fn exposed<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyByteArray>> {
         self.absorb(py)?;
+        self.restore(py);
         let shown = self
             .state
             .lock()

@@ -11,7 +11,7 @@ use crate::python::error::exception;
 const LONGEST_HEADER: usize = 4 << 10;
 
 /// The layout of a message in the stream.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::python) struct Format {
     length_size: usize,
     is_little: bool,

@@ -55,7 +55,7 @@ impl Work {
             return self.receive_rest(this, py, name, memory, format.strip);
         }
         if self.result.is_none() {
-            if let Some(wait) = self.lend(reader, size)? {
+            if let Some(wait) = self.lend(reader, size, total)? {
                 return Ok(wait);
             }
         }
@@ -64,7 +64,7 @@ impl Work {
         };
         if missing == 0 {
             this.take_into(py, &view, format.strip, size)?;
-            return self.finish(py);
+            return self.finish(py, this);
         }
         self.check_going_on(this, py, total, first)?;
         let memory = ReceiveBuffer::over(&view)?;

@@ -12,11 +12,13 @@ use crate::python::error::PoolExhaustedError;
 use crate::python::objects::integer;
 
 impl Work {
-    /// Takes a view of `n` pooled bytes for the result, or names what to wait for.
+    /// Takes a view of `n` pooled bytes for the result, or names what to wait for. The message has `total` bytes with
+    /// its header.
     pub(super) fn lend(
         &mut self,
         reader: &Bound<'_, Reader>,
         n: usize,
+        total: usize,
     ) -> PyResult<Option<Progress>> {
         let py = reader.py();
         match reader.get().lend(py, n) {
@@ -25,7 +27,7 @@ impl Work {
                 Ok(None)
             }
             Err(error) if error.is_instance_of::<PoolExhaustedError>(py) => {
-                let wait = reader.call_method1(intern!(py, "_wait_for_memory"), (n,))?;
+                let wait = reader.call_method1(intern!(py, "_wait_for_memory"), (n, total))?;
                 Ok(Some(Progress::Await(wait.unbind())))
             }
             Err(error) => Err(error),
@@ -42,7 +44,8 @@ impl Work {
         this.check_alone(name)?;
         this.follow(memory.get().len());
         this.move_to(py, memory.get())?;
-        this.set_target(Some(memory.clone()));
+        let has_begun = memory.get().filled() > 0 || !self.prefix.is_empty();
+        this.set_target(Some(memory.clone()), has_begun);
         self.memory = Some(memory.unbind());
         Ok(Progress::Wait(Want::Target))
     }
@@ -55,9 +58,15 @@ impl Work {
         let Some(memory) = self.memory.take() else {
             return Ok(Progress::Wait(Want::Target));
         };
-        this.set_target(None);
-        let (memory, prefix) = (memory.get(), std::mem::take(&mut self.prefix));
-        let mut partial = memory.copy_out(py, 0, memory.filled())?.into_any();
+        this.set_target(None, false);
+        let (memory, mut prefix) = (memory.get(), std::mem::take(&mut self.prefix));
+        let expected = prefix.len().saturating_add(memory.len());
+        let came = prefix.len().saturating_add(memory.filled());
+        let carried = came.min(self.most_carried(this));
+        prefix.truncate(carried);
+        let mut partial = memory
+            .copy_out(py, 0, carried.saturating_sub(prefix.len()))?
+            .into_any();
         if !prefix.is_empty() {
             let fill = |bytes: &mut [u8]| {
                 bytes.copy_from_slice(&prefix);
@@ -65,12 +74,27 @@ impl Work {
             };
             partial = PyBytes::new_with(py, prefix.len(), fill)?.add(partial)?;
         }
-        let expected = memory.len().saturating_add(prefix.len());
-        Err(incomplete(partial, integer(py, expected as u64)?))
+        Err(incomplete(partial, came, integer(py, expected as u64)?))
+    }
+
+    /// How many bytes an IncompleteReadError carries at most. A message in pooled memory, or in memory of the user, is
+    /// not copied to it as a whole, because no budget counts the copy.
+    fn most_carried(&self, this: &Reader) -> usize {
+        match self.op {
+            Op::View(_)
+            | Op::Into(_)
+            | Op::Frame {
+                as_bytes: false, ..
+            } => this.limit(),
+            _ => usize::MAX,
+        }
     }
 
     /// The result of a read in place that is complete.
-    pub(super) fn finish(&mut self, py: Python<'_>) -> PyResult<Progress> {
+    pub(super) fn finish(&mut self, py: Python<'_>, this: &Reader) -> PyResult<Progress> {
+        if let Some(memory) = &self.memory {
+            this.forget_target(memory);
+        }
         let memory = self.memory.take().map(|memory| memory.into_bound(py));
         match (&self.op, memory, self.result.take()) {
             (Op::Exactly(_) | Op::Frame { .. }, Some(memory), None) => Ok(Progress::Ready(
@@ -96,11 +120,26 @@ impl Work {
         if !this.is_eof() {
             return Ok(());
         }
-        let partial = this.take(py, this.unread())?;
+        let most = self.most_carried(this);
         match self.huge.take() {
-            Some(huge) => Err(incomplete(partial.into_any(), huge)),
-            None => Err(incomplete(partial.into_any(), integer(py, n as u64)?)),
+            Some(huge) => Err(this.incomplete(py, most, huge)?),
+            None => Err(this.incomplete(py, most, integer(py, n as u64)?)?),
         }
+    }
+}
+
+impl Reader {
+    /// An IncompleteReadError with the unread bytes, `most` at most. All of them are removed.
+    pub(super) fn incomplete<'py>(
+        &self,
+        py: Python<'py>,
+        most: usize,
+        expected: impl IntoPyObject<'py>,
+    ) -> PyResult<PyErr> {
+        let came = self.unread();
+        let partial = self.take(py, came.min(most))?;
+        self.consume(py, came.saturating_sub(most))?;
+        Ok(incomplete(partial.into_any(), came, expected))
     }
 }
 

@@ -3,7 +3,7 @@
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyByteArray, PyBytes, PyMemoryView, PyWeakrefMethods};
+use pyo3::types::{PyByteArray, PyMemoryView, PyWeakrefMethods};
 
 use super::format::Format;
 use super::frames::Frames;
@@ -125,9 +125,9 @@ impl Reader {
     /// ``buffer`` is anything writable and contiguous, of any shape and format. It must not be used while this
     /// waits.
     ///
-    /// Raises IncompleteReadError, which carries what came, if the stream ends before; TypeError for a buffer
-    /// that is read-only or not contiguous. When this is cancelled, what had arrived is not lost: the next
-    /// read gets it.
+    /// Raises IncompleteReadError if the stream ends before: what came is in the buffer, and the error carries
+    /// the first ``limit`` bytes of it. Raises TypeError for a buffer that is read-only or not contiguous. When
+    /// this is cancelled, what had arrived is not lost: the next read gets it.
     fn readinto(slf: Bound<'_, Self>, buffer: Py<PyAny>) -> Read {
         Read::new(slf, "readinto", Ok(Work::new(Op::Into(buffer))))
     }
@@ -140,9 +140,9 @@ impl Reader {
     /// If the pool has a budget (``max_bytes``) that is used up, this waits until ``n`` bytes are free. What
     /// the peer sends meanwhile is read ahead up to twice the reader's limit, and then held back.
     ///
-    /// Raises IncompleteReadError, which carries what came, if the stream ends before, and what
-    /// ``Pool.allocate_async`` raises. When this is cancelled, what had arrived is not lost: the next read
-    /// gets it, copied twice.
+    /// Raises IncompleteReadError if the stream ends before, with the first ``limit`` bytes of what came, and
+    /// what ``Pool.allocate_async`` raises. When this is cancelled, what had arrived is not lost. It stays in
+    /// the pool's memory until the next read: the same read goes on there.
     #[pyo3(signature = (n, *, max_size = None), text_signature = "($self, n, *, max_size=None)")]
     fn readview(
         slf: Bound<'_, Self>,
@@ -165,8 +165,8 @@ impl Reader {
     /// ``bytes``. Let go of a message before the next one is read (``del message``) if the pool has a budget:
     /// else the reader waits for memory that its own loop holds.
     ///
-    /// The iteration ends where the stream ends between two messages; in the middle of one IncompleteReadError
-    /// is raised. ValueError is raised, before anything is allocated, for a message above ``max_size`` bytes
+    /// The iteration ends where the stream ends between two messages. In the middle of one IncompleteReadError
+    /// is raised. With ``as_bytes=True`` it carries what came, and else the first ``limit`` bytes of that. ValueError is raised, before anything is allocated, for a message above ``max_size`` bytes
     /// or one that would end before its length field does; and here for parameters that make no sense.
     #[pyo3(
         signature = (
@@ -201,23 +201,23 @@ impl Reader {
         waiter.map_or(Ok(()), |waiter| wake(waiter.bind(py)))
     }
 
-    /// Removes and returns what is unread.
-    fn _take_unread<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+    /// An IncompleteReadError of a read into pooled memory, with what is unread.
+    fn _incomplete<'py>(&self, py: Python<'py>, expected: usize) -> PyResult<Bound<'py, PyAny>> {
         self.absorb(py)?;
-        self.take(py, self.unread())
+        let error = self.incomplete(py, self.limit(), expected)?;
+        Ok(error.into_value(py).into_bound(py).into_any())
     }
 
     #[getter]
     fn _unread(&self, py: Python<'_>) -> PyResult<usize> {
         self.absorb(py)?;
-        Ok(self.unread())
+        Ok(self.state.lock().unread())
     }
 
-    /// Whether it holds memory to receive into.
     #[getter]
     fn _has_memory(&self) -> bool {
         let state = self.state.lock();
-        state.ahead.has_memory() || state.target.is_some()
+        state.ahead.has_memory() || state.target.is_some() || state.kept.is_some()
     }
 
     /// How many bytes of a read in place have come, and how many are wanted; None if there is no such read.
@@ -260,6 +260,11 @@ impl Reader {
     #[getter]
     fn _paused(&self) -> bool {
         self.state.lock().paused
+    }
+
+    #[setter(_paused)]
+    fn set_paused(&self, paused: bool) {
+        self.state.lock().paused = paused;
     }
 
     #[setter(_greedy)]
@@ -306,10 +311,7 @@ impl Reader {
     #[getter]
     fn _transport(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         let state = self.state.lock();
-        state
-            .transport
-            .as_ref()
-            .map(|transport| transport.clone_ref(py))
+        state.transport.as_ref().map(|known| known.clone_ref(py))
     }
 
     #[setter(_transport)]

@@ -33,6 +33,7 @@ mod format;
 mod frame;
 mod frames;
 mod in_place;
+mod kept;
 mod lend;
 mod methods;
 mod read;

@@ -151,7 +151,7 @@ impl Reader {
     pub(super) fn is_at_end(&self, py: Python<'_>) -> PyResult<bool> {
         self.absorb(py)?;
         let state = self.state.lock();
-        Ok(state.eof && state.ahead.unread() == 0)
+        Ok(state.eof && state.unread() == 0 && !state.has_begun)
     }
 }
 
@@ -190,6 +190,7 @@ impl Reader {
     /// Counts `n` more bytes in the target, and ends the target when it is full.
     fn count_in_target(&self, py: Python<'_>, n: usize) {
         let mut state = self.state.lock();
+        state.has_begun |= n > 0;
         let Some(target) = &state.target else { return };
         let filled = target.get().filled().saturating_add(n);
         target.get().set_filled(filled);

@@ -6,6 +6,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyByteArray, PyWeakrefReference};
 
 use super::ahead::{Ahead, Window};
+use super::kept::Kept;
 use crate::python::bytes::ReceiveBuffer;
 use crate::python::error::exception;
 use crate::sync::Mutex;
@@ -30,6 +31,10 @@ pub(super) struct State {
     pub(super) window: Window,
     /// The memory that a waiting read wants filled.
     pub(super) target: Option<Py<ReceiveBuffer>>,
+    /// Whether bytes have come for a read in place that has not returned yet.
+    pub(super) has_begun: bool,
+    /// What a cancelled read left behind.
+    pub(super) kept: Option<Kept>,
     /// The memory that the transport was given to fill.
     pub(super) lent: Option<Lent>,
     /// The future of the waiting task, and what it waits for.
@@ -88,6 +93,12 @@ pub(super) enum Want {
 }
 
 impl State {
+    /// The number of bytes that came, and that no read has returned or waits for.
+    pub(super) fn unread(&self) -> usize {
+        let kept = self.kept.as_ref().map_or(0, Kept::came);
+        self.ahead.unread().saturating_add(kept)
+    }
+
     /// The waiter, if its condition holds.
     pub(super) fn waiter_to_wake(&mut self) -> Option<Py<PyAny>> {
         let is_over = self.eof || self.error.is_some();
@@ -101,7 +112,7 @@ impl State {
     }
 
     pub(super) fn is_much_unread(&self) -> bool {
-        self.ahead.unread() > self.limit.saturating_mul(2)
+        self.unread() > self.limit.saturating_mul(2)
     }
 
     /// The transport, if it has to be paused: too many bytes are unread and no task waits for more.
@@ -121,7 +132,7 @@ impl State {
         py: Python<'_>,
         even_if_much: bool,
     ) -> Option<Py<PyAny>> {
-        if !self.paused || (self.ahead.unread() > self.limit && !even_if_much) {
+        if !self.paused || (self.unread() > self.limit && !even_if_much) {
             return None;
         }
         self.paused = false;
@@ -212,14 +223,26 @@ impl Reader {
         drop(forgotten);
     }
 
-    pub(super) fn set_target(&self, target: Option<Bound<'_, ReceiveBuffer>>) {
+    pub(super) fn set_target(&self, target: Option<Bound<'_, ReceiveBuffer>>, has_begun: bool) {
         let target = target.map(Bound::unbind);
-        let before = std::mem::replace(&mut self.state.lock().target, target);
+        let mut state = self.state.lock();
+        state.has_begun = has_begun;
+        let before = std::mem::replace(&mut state.target, target);
+        drop(state);
         drop(before);
     }
 
+    /// The target is full. Its read has not returned yet.
+    pub(super) fn end_target(&self) {
+        let full = self.state.lock().target.take();
+        drop(full);
+    }
+
     pub(super) fn forget_target(&self, target: &Py<ReceiveBuffer>) {
-        let forgotten = self.state.lock().target.take_if(|known| known.is(target));
+        let mut state = self.state.lock();
+        let forgotten = state.target.take_if(|known| known.is(target));
+        state.has_begun &= state.target.is_some();
+        drop(state);
         drop(forgotten);
     }
 
@@ -231,7 +254,12 @@ impl Reader {
 
     pub(super) fn set_error(&self, error: Option<Py<PyAny>>) {
         self.forget_lent();
-        let before = std::mem::replace(&mut self.state.lock().error, error);
+        let mut state = self.state.lock();
+        let before = (
+            state.kept.take(),
+            std::mem::replace(&mut state.error, error),
+        );
+        drop(state);
         drop(before);
     }
 

@@ -17,11 +17,14 @@ impl Work {
     ) -> PyResult<Progress> {
         let (py, this) = (reader.py(), reader.get());
         this.absorb(py)?;
+        if first {
+            self.go_on(py, this)?;
+        }
         if let Some(memory) = &self.memory {
             if memory.get().filled() < memory.get().len() {
                 return self.wait_for_target(py, this);
             }
-            return self.finish(py);
+            return self.finish(py, this);
         }
         if let Op::Into(buffer) = &self.op {
             if first {
@@ -117,14 +120,14 @@ impl Work {
             this.check_alone(name)?;
         }
         let Some(view) = self.result.as_ref().map(|view| view.bind(py).clone()) else {
-            if let Some(wait) = self.lend(reader, n)? {
+            if let Some(wait) = self.lend(reader, n, n)? {
                 return Ok(wait);
             }
             return self.read_view(reader, name, n, first);
         };
         if unread >= n {
             this.take_into(py, &view, 0, n)?;
-            return self.finish(py);
+            return self.finish(py, this);
         }
         self.check_going_on(this, py, n, first)?;
         let memory = ReceiveBuffer::over(&view)?;
@@ -154,7 +157,15 @@ impl Work {
             this.move_to(py, buffer.get())?;
             return ready(n, py);
         }
-        self.check_going_on(this, py, n, first)?;
+        if !first {
+            this.check_error(py)?;
+        }
+        if this.is_eof() {
+            // All that came is in the buffer then.
+            this.move_to(py, buffer.get())?;
+            self.memory = Some(buffer.unbind());
+            return self.wait_for_target(py, this);
+        }
         if n.saturating_sub(unread) >= this.in_place() {
             return self.receive_in_place(this, py, name, buffer);
         }

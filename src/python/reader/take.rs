@@ -73,9 +73,12 @@ impl Reader {
     /// Moves unread bytes to the memory of a read in place.
     pub(super) fn move_to(&self, py: Python<'_>, target: &ReceiveBuffer) -> PyResult<()> {
         if let (Some(buffer), start, end) = self.peek(py) {
-            let n = end.saturating_sub(start).min(target.len());
-            buffer.get().copy_to(start, target, 0, n)?;
-            target.set_filled(n);
+            let at = target.filled();
+            let n = end
+                .saturating_sub(start)
+                .min(target.len().saturating_sub(at));
+            buffer.get().copy_to(start, target, at, n)?;
+            target.set_filled(at.saturating_add(n));
             drop(buffer);
             self.consume(py, n)?;
         }

@@ -57,6 +57,6 @@ impl Work {
         if is_line {
             return Ok(Progress::Ready(partial.unbind()));
         }
-        Err(incomplete(partial, py.None()))
+        Err(incomplete(partial, unread, py.None()))
     }
 }

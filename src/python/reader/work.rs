@@ -129,23 +129,6 @@ impl Work {
         }
     }
 
-    /// Ends a read without a result. Its bytes stay for the next read.
-    pub(super) fn give_up(&mut self, reader: &Bound<'_, Reader>) {
-        let (py, this) = (reader.py(), reader.get());
-        if let Some(future) = self.future.take() {
-            this.forget_waiter(&future);
-        }
-        (self.result, self.buffer) = (None, None);
-        let Some(memory) = self.memory.take() else {
-            return;
-        };
-        this.forget_target(&memory);
-        // The stream has a gap now, so no read may continue.
-        if let Err(error) = this.put_back(py, memory.into_bound(py), &self.prefix) {
-            this.set_error(Some(error.into_value(py).into_any()));
-        }
-    }
-
     pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.future)?;
         visit.call(&self.result)?;
