@@ -159,9 +159,16 @@ LIBRARIES = {
 
 
 def readers() -> set[str]:
-    """Return the classes of all stream readers that are connected."""
+    """Return the classes of all stream readers, asyncio's or ours, without those of libraries."""
     found = (item for item in gc.get_objects() if isinstance(item, asyncio.streams.StreamReader))
-    return {f"{kind.__module__}.{kind.__qualname__}" for kind in map(type, found)}
+    return {
+        next(
+            f"{kind.__module__}.{kind.__qualname__}"
+            for kind in type(item).__mro__
+            if kind.__module__.startswith(("asyncio.", "bytepool."))
+        )
+        for item in found
+    }
 
 
 async def run(library: str, port: int, size: int, count: int, connections: int) -> dict[str, Any]:

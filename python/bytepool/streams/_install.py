@@ -7,14 +7,17 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from bytepool import streams
+from bytepool.streams._asyncio_classes import InstalledReader, InstalledReaderProtocol
 
 if TYPE_CHECKING:
-    from types import TracebackType
+    from types import ModuleType, TracebackType
 
-_NAMES = ("open_connection", "start_server", "open_unix_connection", "start_unix_server")
+_FUNCTIONS = ("open_connection", "start_server", "open_unix_connection", "start_unix_server")
+# asyncio's own modules, such as that of subprocesses, keep the classes of asyncio.streams.
+_CLASSES = {"StreamReader": InstalledReader, "StreamReaderProtocol": InstalledReaderProtocol}
 _lock = threading.Lock()
-# What asyncio had before; empty while nothing is installed.
-_replaced: dict[str, Any] = {}
+# What asyncio had before, and what replaced it; empty while nothing is installed.
+_replaced: list[tuple[ModuleType, str, Any, Any]] = []
 
 
 class Installation:
@@ -33,35 +36,39 @@ class Installation:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Put asyncio's functions back, if this installation replaced them."""
+        """Put asyncio's names back, if this installation replaced them."""
         with _lock:
             if self._owns:
-                for name, function in _replaced.items():
-                    # A function that somebody else has put there since then stays.
-                    for module in (asyncio, asyncio.streams):
-                        if getattr(module, name) is getattr(streams, name):
-                            setattr(module, name, function)
+                for module, name, before, ours in _replaced:
+                    # What somebody else has put there since then stays.
+                    if getattr(module, name) is ours:
+                        setattr(module, name, before)
                 _replaced.clear()
             self._owns = False
 
 
 def install() -> Installation:
-    """Replace asyncio's ``open_connection``, ``start_server`` and their unix twins in this process.
+    """Have libraries that use asyncio's streams use ``bytepool.streams``, without an edit.
 
-    Libraries that call ``asyncio.open_connection(...)`` then use ``bytepool.streams`` without an
-    edit. A second call changes nothing. ``with install():`` puts asyncio's functions back at the
-    end of the block, unless an earlier call had replaced them already.
+    This replaces asyncio's ``open_connection``, ``start_server`` and their unix twins in this
+    process, and ``asyncio.StreamReader`` and ``asyncio.StreamReaderProtocol`` for libraries that
+    build their streams from these. A second call changes nothing. ``with install():`` puts all
+    names back at the end of the block, unless an earlier call had replaced them already.
 
-    This does not reach connections that exist already, code that imported the functions by name
-    before this call (``from asyncio import open_connection``), nor code that builds its streams
-    from ``asyncio.StreamReader`` and ``asyncio.StreamReaderProtocol`` or uses its own protocols.
+    Call it before you import such libraries. It does not reach connections that exist already,
+    names that were imported before this call (``from asyncio import open_connection``), subclasses
+    of asyncio's classes that were made before, subclasses of ``asyncio.StreamReaderProtocol``, nor
+    code with its own protocols. ``asyncio.streams`` keeps its classes.
     """
     with _lock:
         if _replaced:
             return Installation(owns=False)
-        for name in _NAMES:
-            if hasattr(streams, name):
-                _replaced[name] = getattr(asyncio, name)
-                for module in (asyncio, asyncio.streams):
-                    setattr(module, name, getattr(streams, name))
+        functions = {name: getattr(streams, name) for name in _FUNCTIONS if hasattr(streams, name)}
+        for module, replacements in (
+            (asyncio, {**functions, **_CLASSES}),
+            (asyncio.streams, functions),
+        ):
+            for name, ours in replacements.items():
+                _replaced.append((module, name, getattr(module, name), ours))
+                setattr(module, name, ours)
         return Installation(owns=True)
