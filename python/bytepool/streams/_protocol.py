@@ -6,16 +6,24 @@ import asyncio
 import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bytepool.streams._errors import copy_error
 from bytepool.streams._reader import StreamReader
+
+if TYPE_CHECKING:
+    import ssl
 
 ClientConnected: TypeAlias = Callable[[StreamReader, "StreamWriter"], Awaitable[None] | None]
 
 
 class StreamWriter(asyncio.StreamWriter):
     """``asyncio.StreamWriter`` whose errors keep no message, see ``_errors.py``."""
+
+    _transport: asyncio.BaseTransport
+    _protocol: StreamReaderProtocol
+    _reader: StreamReader | None
+    _loop: asyncio.AbstractEventLoop
 
     async def drain(self) -> None:
         """Wait until the transport takes more; raise what the connection broke with."""
@@ -30,6 +38,52 @@ class StreamWriter(asyncio.StreamWriter):
             raise broken
         finally:
             del broken
+
+    async def start_tls(
+        self, sslcontext: ssl.SSLContext, *, server_hostname: str | None = None, **options: Any
+    ) -> None:
+        """Do what asyncio's does. ``options`` are more arguments of ``loop.start_tls``.
+
+        What a client sent right behind its request, such as the hello behind a line of the PROXY
+        protocol, belongs to TLS and is not lost.
+        """
+        protocol, reader = self._protocol, self._reader
+        is_server = protocol._client_connected_cb is not None
+        await self.drain()
+        upgrade: asyncio.Task[asyncio.BaseTransport | None] = self._loop.create_task(
+            self._loop.start_tls(
+                self._transport,  # type: ignore[arg-type]
+                protocol,
+                sslcontext,
+                server_side=is_server,
+                server_hostname=server_hostname,
+                **options,
+            )
+        )
+        try:
+            if is_server and reader is not None and reader._unread:
+                await asyncio.sleep(0)  # the upgrade has begun, and its protocol starts next
+                hello = bytes(reader._buffer)
+                reader._buffer.clear()
+                self._loop.call_soon(_receive, self._transport, hello)
+            transport = await upgrade
+        except BaseException:
+            upgrade.cancel()
+            raise
+        assert transport is not None
+        self._transport = transport
+        protocol._replace_writer(self)
+
+
+def _receive(transport: Any, data: bytes) -> None:
+    """Give data to a transport's protocol as if it had arrived now."""
+    while data and not transport.is_closing():
+        protocol: Any = transport.get_protocol()
+        buffer = protocol.get_buffer(len(data))
+        n = min(len(buffer), len(data))
+        buffer[:n] = data[:n]
+        protocol.buffer_updated(n)
+        data = data[n:]
 
 
 # For a transport that goes on receiving when the reader is gone.
@@ -68,6 +122,7 @@ class StreamReaderProtocol(asyncio.BufferedProtocol):
         self._client_connected_cb = client_connected_cb
         self._over_ssl = False
         self._closed: asyncio.Future[None] = self._loop.create_future()
+        self._close_waiters: list[asyncio.Future[None]] = []
 
     @property
     def _stream_reader(self) -> StreamReader | None:
@@ -140,6 +195,9 @@ class StreamReaderProtocol(asyncio.BufferedProtocol):
                 self._closed.set_result(None)
             else:
                 self._closed.set_exception(copy_error(exc))
+        for waiter in self._close_waiters:
+            if not waiter.done():
+                waiter.set_result(None)
         self._connection_lost = True
         if self._paused:
             for waiter in self._drain_waiters:
@@ -217,7 +275,11 @@ class StreamReaderProtocol(asyncio.BufferedProtocol):
             del waiter
 
     async def _get_close_waiter(self, _stream: asyncio.StreamWriter) -> None:
-        await asyncio.wait([self._closed])
+        if not self._closed.done():
+            # A cancelled wait must not cancel what others wait for.
+            waiter = self._loop.create_future()
+            self._close_waiters.append(waiter)
+            await waiter
         error = None if self._closed.cancelled() else self._closed.exception()
         if isinstance(error, Exception):
             raise copy_error(error)
