@@ -58,6 +58,13 @@ prove: build ## try every interleaving of two threads, and tens of thousands of 
 	LOOM_EXHAUSTIVE=1 $(LOOM) -- --nocapture
 	$(BIN)/pytest --hypothesis-profile=long --timeout=3600 tests/test_model.py
 
+# Random plans that make prove-streams runs.
+PLANS ?= 1000000
+
+.PHONY: prove-streams
+prove-streams: build ## compare the stream reader with asyncio's own, in a million random plans
+	$(BIN)/python -m fuzz streams --random $(PLANS)
+
 .PHONY: stress
 stress: build ## run 10^8 operations on all cores in Rust, and 10^8 calls from Python threads
 	STRESS_OPERATIONS=100000000 $(CORE) --release --test stress -- --nocapture

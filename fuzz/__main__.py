@@ -1,10 +1,12 @@
-"""Run a fuzz target, or replay its corpus.
+"""Run a fuzz target, replay its corpus, or run random inputs.
 
 ``python -m fuzz TARGET FOLDER... [-OPTION=VALUE...]`` fuzzes with atheris and takes libFuzzer's
 options. New inputs are written to the first folder, failing ones to ``fuzz/artifacts/TARGET/``.
 Coverage comes from Python code only: the extension module is not instrumented.
 
 ``python -m fuzz TARGET --replay PATH...`` runs each input in the paths once, without atheris.
+
+``python -m fuzz TARGET --random COUNT`` runs random inputs on all cores, without atheris.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from fuzz import plans
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +68,8 @@ if __name__ == "__main__":
     match sys.argv[1:]:
         case [target, "--replay", *paths] if target in TARGETS:
             replay(target, paths)
+        case [target, "--random", *arguments] if target in TARGETS:
+            plans.main(target, arguments)
         case [target, *arguments] if target in TARGETS:
             fuzz(target, arguments)
         case _:

@@ -29,11 +29,14 @@ class Reader:
 
     def number(self, size: int = 1) -> int:
         """The number in the next bytes."""
-        return int.from_bytes(self.bytes(size), "little")
+        taken = self._data[self._at : self._at + size]
+        self._at += size
+        return int.from_bytes(taken, "little")
 
     def below(self, n: int) -> int:
         """A number below ``n``, which is 256 at most."""
-        return self.number() % n
+        at, self._at = self._at, self._at + 1
+        return self._data[at] % n if at < len(self._data) else 0
 
     def pick(self, choices: Sequence[T]) -> T:
         """One of them, of 256 at most."""

@@ -9,18 +9,21 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from bytepool import streams
+from fuzz.frames import read_frame
+from fuzz.loop import LOOP, Task
 
 if TYPE_CHECKING:
     import bytepool
 
-LOOP = asyncio.new_event_loop()
+# Ways in which transports receive.
+BUFFERED, SCATTERED, KEPT, TLS, FED = range(5)
 
 
 class Transport(asyncio.Transport):
     """A transport that records whether reading is paused and whether it was closed."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, with_tls: bool = False) -> None:
+        super().__init__({"sslcontext": True} if with_tls else {})
         self.paused = self.closing = False
 
     def pause_reading(self) -> None:
@@ -42,6 +45,13 @@ class GreedyTransport(Transport):
     __module__ = "uvloop.loop"
 
 
+class UnpausableTransport(Transport):
+    """A transport that cannot hold the peer back."""
+
+    def pause_reading(self) -> None:
+        raise NotImplementedError
+
+
 class Exporter:
     """A Python class that exports a buffer and runs the collector while it does so."""
 
@@ -57,71 +67,149 @@ class Exporter:
         view.release()
 
 
+async def nothing() -> bytes:
+    return b""
+
+
 class AsyncioSide:
     """The stream of asyncio."""
 
     def __init__(self, limit: int) -> None:
-        self.reader = asyncio.StreamReader(limit, LOOP)
+        self.reader: Any = asyncio.StreamReader(limit, LOOP)
         self.protocol: Any = asyncio.StreamReaderProtocol(self.reader, loop=LOOP)
-        self.task: asyncio.Task[Any] | None = None
+        self.task: Task | None = None
 
     def waits(self) -> bool:
         """Return whether a read is pending."""
-        return self.task is not None and not self.task.done()
+        return self.task is not None and not self.task.is_done
 
-    def put(self, data: bytes) -> None:
+    def put(self, data: Any) -> None:
         self.protocol.data_received(data)
 
-    async def read(self, name: str, argument: Any) -> Any:
+    def start(self, name: str, argument: Any) -> Any:
+        """Return the coroutine of a read."""
+        if name == "frame":
+            return read_frame(self.reader, argument[0])
         if name == "readinto" and argument == 0:
-            return b""  # needs no data
+            return nothing()  # needs no stream
         name = {"readview": "readexactly", "readinto": "readexactly"}.get(name, name)
-        return await getattr(self.reader, name)(*([] if argument is None else [argument]))
+        return getattr(self.reader, name)(*([] if argument is None else [argument]))
+
+    def result(self, name: str, argument: Any, result: Any) -> Any:
+        """Return the result of a read as bytes."""
+        del name, argument
+        return result
+
+    def partial(self, name: str, argument: Any, error: BaseException) -> Any:
+        """Return what an IncompleteReadError carries, or what ours carries of that."""
+        partial = getattr(error, "partial", None)
+        is_pooled = name == "readview" or (name == "frame" and not argument[1])
+        return partial[: self.reader._limit] if partial and is_pooled else partial
 
 
 class PooledSide(AsyncioSide):
-    """The pooled stream, and the views that it returned."""
+    """The pooled stream, and what it returned."""
 
-    def __init__(self, limit: int, pool: bytepool.Pool, ahead: int) -> None:
+    def __init__(
+        self, limit: int, pool: bytepool.Pool | None, ahead: int, in_place: int, way: int
+    ) -> None:
         self.reader, self.protocol = streams._pair(limit, LOOP, pool)
-        self.reader._ahead = ahead
+        if ahead:
+            self.reader._ahead = ahead
+        if in_place:
+            self.reader._in_place = in_place
+        self.way = way
         self.task = None
+        self.target: Any = None
+        self.frames: dict[Any, Any] = {}
         self.views: list[tuple[memoryview, bytes]] = []
+        self.results: list[tuple[bytes, bytearray]] = []
+        self.kept: list[memoryview] = []
 
-    def put(self, data: bytes) -> None:
+    def put(self, data: Any) -> None:
+        if self.way == FED or self.reader._eof:
+            self.protocol.data_received(data)
+            return
+        if self.way == TLS and data:
+            # What was decrypted has to fit, and is copied in pieces.
+            buffer = self.protocol.get_buffer(len(data))
+            assert len(buffer) >= len(data), "decrypted bytes do not fit"
+            for at in range(0, len(data), 1 << 14):
+                piece = data[at : at + (1 << 14)]
+                buffer[at:][: len(piece)] = piece
+            del buffer
+            self.protocol.buffer_updated(len(data))
+            return
+        most = 7 if self.way == SCATTERED and len(data) < 300 else len(data)
         while data:
             buffer = self.protocol.get_buffer(-1)
-            fitting = data[: len(buffer)]
+            fitting = data[: min(len(buffer), most)]
             assert fitting, "event loops reject an empty buffer"
             buffer[: len(fitting)] = fitting
+            if self.way == KEPT:
+                self.kept = [*self.kept[-7:], buffer]
+            del buffer
             self.protocol.buffer_updated(len(fitting))
             data = data[len(fitting) :]
 
-    async def read(self, name: str, argument: Any) -> Any:
-        assert isinstance(self.reader, streams.StreamReader)
-        if name == "readview":
-            view = await self.reader.readview(argument)
-            assert (view.format, view.ndim, view.readonly) == ("B", 1, False)
-            self.views = [*self.views[-3:], (view, bytes(view))]
-            return bytes(view)
+    def start(self, name: str, argument: Any) -> Any:
+        reader = self.reader
+        if name == "frame":
+            layout, as_bytes, is_new = argument
+            if is_new or argument not in self.frames:
+                self.frames[argument] = reader.frames(**layout._asdict(), as_bytes=as_bytes)
+            return self.frames[argument].__anext__()
         if name == "readinto":
-            target: Any = bytearray(argument)
+            self.target = bytearray(argument)
             if argument % 2 == 0:
-                target = array.array("H", target)
+                self.target = array.array("H", self.target)
             # Before CPython 3.12, Python classes cannot export a buffer.
             hostile = argument % 3 == 0 and sys.version_info >= (3, 12)
-            assert await self.reader.readinto(Exporter(target) if hostile else target) == argument
-            return bytes(target)
-        return await super().read(name, argument)
+            return reader.readinto(Exporter(self.target) if hostile else self.target)
+        return getattr(reader, name)(*([] if argument is None else [argument]))
+
+    def result(self, name: str, argument: Any, result: Any) -> Any:
+        if name == "readinto":
+            assert result == argument
+            result, self.target = bytes(self.target), None
+        elif name == "readview" or (name == "frame" and not argument[1]):
+            assert (result.format, result.ndim, result.readonly) == ("B", 1, False)
+            content = bytes(result)
+            self.views = [*self.views[-3:], (result, content)]
+            return content
+        if name != "readinto":
+            self.results.append((result, bytearray(result)))
+        return result
+
+    def partial(self, name: str, argument: Any, error: BaseException) -> Any:
+        partial = super().partial(name, argument, error)
+        if name == "readinto" and partial is not None:
+            # All that came is in the buffer, and the error carries its start.
+            came = bytes(self.target)[: int(str(error).split()[0])]
+            assert partial == came[: self.reader._limit]
+            return came
+        return partial
+
+    def check_results(self) -> None:
+        """Write into all memory that transports kept: no ``bytes`` may change."""
+        for view, content in self.views:
+            assert view == content, "a view has changed"
+        self.views.clear()  # they share the memory
+        for buffer in self.kept:
+            buffer[:] = b"\xee" * len(buffer)
+        self.kept.clear()
+        for result, copy in self.results:
+            assert result == copy, "bytes have changed"
 
 
-def answer(task: asyncio.Task[Any]) -> object:
+def answer(side: AsyncioSide, name: str, argument: Any) -> object:
     """Return the part of a result that both sides must agree on."""
-    if task.cancelled():
-        return "cancelled"
-    error = task.exception()
+    task = side.task
+    assert task is not None
+    error = task.error
     if error is None:
-        return task.result()
-    details = [getattr(error, name, None) for name in ("partial", "expected", "consumed")]
-    text = "" if isinstance(error, RuntimeError) else str(error)  # the message names the method
-    return type(error), text, details
+        return side.result(name, argument, task.result)
+    if isinstance(error, RuntimeError) or (name == "frame" and type(error) is ValueError):
+        return type(error)  # the message names the method, or the parameters
+    details = [getattr(error, detail, None) for detail in ("expected", "consumed")]
+    return type(error), str(error), side.partial(name, argument, error), details
