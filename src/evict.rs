@@ -138,6 +138,22 @@ mod tests {
     use crate::config::Config;
 
     #[test]
+    fn unused_buffers_are_evicted_before_used_ones_and_the_largest_of_them_first() {
+        let pool = Pool::new(Config {
+            min_size: 1024,
+            max_size: 4096,
+            ..Config::DEFAULT
+        })
+        .unwrap();
+        drop([1024, 2048, 4096].map(|n| pool.acquire(n).unwrap()));
+        pool.buckets.iter().for_each(Bucket::reset_low_water);
+        drop(pool.acquire(4096).unwrap());
+        assert_eq!(pool.trim(4096 + 1024), 2048);
+        assert_eq!(pool.trim(4096), 1024);
+        assert_eq!(pool.trim(0), 4096);
+    }
+
+    #[test]
     fn unused_quota_is_reclaimed_from_the_largest_size_class_first() {
         let pool = Pool::new(Config {
             min_size: 1024,

@@ -196,6 +196,51 @@ mod tests {
         drop(held);
     }
 
+    fn wait(pool: &Pool, n: usize) -> WaiterGuard<&Pool> {
+        WaiterGuard::enqueue(pool, n, Wake::new(|| {}).unwrap()).unwrap()
+    }
+
+    fn is_granted(guard: &WaiterGuard<&Pool>, n: usize) -> bool {
+        Pool::lend_to_waiter(guard.pool, n, &guard.waiter).is_some_and(|lent| lent.is_ok())
+    }
+
+    #[test]
+    fn a_waiter_that_leaves_passes_its_grant_to_the_next() {
+        // With 512, requests of 1024 are transient, so bytes are granted instead of a returned buffer.
+        for max_size in [1024, 512] {
+            let pool = pool(max_size, 1024);
+            let held = pool.acquire(1024).unwrap();
+            let (first, second) = (wait(&pool, 1024), wait(&pool, 1024));
+            drop(held);
+            assert!(!is_granted(&second, 1024));
+            first.leave();
+            assert!(is_granted(&second, 1024), "{max_size}");
+        }
+    }
+
+    #[test]
+    fn a_returned_buffer_is_handed_to_the_waiter_that_needs_its_size() {
+        let pool = pool(1024, 1024);
+        let held = pool.acquire(1024).unwrap();
+        let guard = wait(&pool, 1024);
+        drop(held);
+        assert!(is_granted(&guard, 1024));
+        let stats = pool.stats();
+        assert_eq!((stats.buckets[0].hits, stats.buckets[0].misses), (1, 1));
+    }
+
+    #[test]
+    fn a_waiter_that_leaves_makes_way_for_a_smaller_request() {
+        let pool = pool(1024, 1024);
+        let held = pool.acquire(512).unwrap();
+        let (large, small) = (wait(&pool, 1024), wait(&pool, 512));
+        assert!(!is_granted(&small, 512));
+        assert!(matches!(pool.acquire(512), Err(Error::Exhausted { .. }))); // it must not overtake
+        large.leave();
+        assert!(is_granted(&small, 512));
+        drop(held);
+    }
+
     #[test]
     fn no_request_fails_because_another_thread_is_freeing_memory() {
         const ALL: usize = 8 << 20;
