@@ -152,6 +152,11 @@ bench: needs ## measure the core with criterion
 compare: build ## measure the core and other crates in turns, and show tables
 	$(BIN)/python benches/compare.py
 
+.PHONY: compare-record
+compare-record: build ## measure the documented tables of the core, and write them into docs/performance.md
+	$(BIN)/python benches/compare.py --record --rounds 9
+	$(BIN)/python benches/compare_docs.py
+
 .PHONY: bench-python
 bench-python: build ## measure the package and its alternatives; writes charts to bytepool-bench/
 	$(BIN)/python -m bytepool.bench

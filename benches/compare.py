@@ -2,13 +2,16 @@
 
 One run of criterion measures one contender after the other, but a shared machine has slow and fast
 minutes. So this program lets the contenders take turns in short runs. It shows medians and spreads.
+With ``--record`` it runs the benchmarks of the documented tables only, and writes `compare.json`.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
@@ -21,7 +24,18 @@ from rich.progress import track
 from bytepool.bench.report import Group, Result, write
 
 HERE = Path(__file__).parent
+RECORD = HERE / "compare.json"
 OURS = "bytepool"
+# The documented benchmarks: (group, size or number of threads).
+RECORDED = [
+    ("round_trip", 4096),
+    ("two_threads", 4096),
+    ("window", 1),
+    ("window_two_threads", 2),
+    ("window_touched", 1),
+    ("hand_over", 4096),
+    ("hand_over_batches", 16),
+]
 # (group, size or number of threads): {contender: result of all rounds}
 Results = dict[tuple[str, int], dict[str, Result]]
 
@@ -55,6 +69,7 @@ def run(binary: Path, benchmark: str, seconds: float, results: Results) -> None:
             [
                 *(binary, "--bench", "--noplot", "--exact", benchmark, "--sample-size", "10"),
                 *("--warm-up-time", str(seconds / 4), "--measurement-time", str(seconds)),
+                *("--nresamples", "1000"),
             ],
             check=True,
             stdout=subprocess.DEVNULL,
@@ -77,6 +92,38 @@ def benchmarks(binary: Path) -> list[str]:
     return [line.removesuffix(": benchmark") for line in listing.splitlines() if line]
 
 
+def is_recorded(benchmark: str) -> bool:
+    group, _, value = benchmark.split("/")
+    return (group, int(value)) in RECORDED
+
+
+def facts(options: argparse.Namespace) -> dict[str, str]:
+    """Return the facts about the machine and the run that a reader of the numbers needs."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(": ")[1] for line in lines if "model name" in line), "?")
+    system = f"{platform.system()} {platform.release().split('-')[0]}"
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "processor": f"{model}, {os.cpu_count()} cores",
+        "system": f"{system}, {' '.join(platform.libc_ver())}",
+        "compiler": subprocess.check_output(["rustc", "--version"], text=True).strip(),
+        "rounds": str(options.rounds),
+    }
+
+
+def record(results: Results, facts: dict[str, str]) -> None:
+    """Write the times of all rounds, with one contender per line."""
+    times = {
+        f"{group}/{value}": {
+            name: json.dumps([float(f"{each * 1e9:.4g}") for each in result.seconds])
+            for name, result in sorted(results[group, value].items())
+        }
+        for group, value in RECORDED
+    }
+    text = json.dumps({"facts": facts, "nanoseconds": times}, indent=1)
+    RECORD.write_text(text.replace('"[', "[").replace(']"', "]") + "\n")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
@@ -89,11 +136,16 @@ def main() -> None:
     parser.add_argument(
         "--output", type=Path, default=Path("bytepool-bench/core"), help="folder for the results"
     )
+    parser.add_argument(
+        "--record", action="store_true", help=f"measure the documented tables, write {RECORD.name}"
+    )
     options = parser.parse_args()
 
     # Sorted by group, so that the contenders of one group run close together.
     plan = [(name, binary) for binary in binaries() for name in benchmarks(binary)]
     plan = [(name, binary) for name, binary in plan if options.only in name]
+    if options.record:
+        plan = [(name, binary) for name, binary in plan if is_recorded(name)]
     order = {name.split("/")[0]: i for i, (name, _) in reversed(list(enumerate(plan)))}
     plan.sort(key=lambda entry: order[entry[0].split("/")[0]])
     results: Results = defaultdict(dict)
@@ -107,9 +159,10 @@ def main() -> None:
         groups.append(Group(f"{group}, {value:,}", unit, ranked))
     for ready in groups:
         console.print(ready.table())
-    compiler = subprocess.check_output(["rustc", "--version"], text=True).strip()
-    command = "python " + " ".join(sys.argv)
-    write(options.output, groups, {"Command": command, "Compiler": compiler})
+    known = facts(options)
+    write(options.output, groups, {"command": "python " + " ".join(sys.argv), **known})
+    if options.record:
+        record(results, known)
 
 
 if __name__ == "__main__":

@@ -116,7 +116,7 @@ def mixed(kind: str, options: dict[str, Any], times: int = 6000) -> dict[str, fl
     sizes = [mixed_size(choose) for _ in range(times)]
     live: list[memoryview | None] = [None] * LIVE
     start = resident()
-    ratios = []
+    ratios, lent = [], []
     seconds = 0.0
     for i, n in enumerate(sizes):
         begin = time.perf_counter()
@@ -125,14 +125,17 @@ def mixed(kind: str, options: dict[str, Any], times: int = 6000) -> dict[str, fl
         write(view)
         seconds += time.perf_counter() - begin
         if i > times // 3:
-            ratios.append((resident() - start) / sum(len(each) for each in live if each))
+            alive = sum(len(each) for each in live if each)
+            ratios.append((resident() - start) / alive)
+            lent.append(pool.stats().outstanding_bytes / alive)
     pool.trim()
     return {
         "microseconds": seconds / times * 1e6,
         "hit_rate": pool.stats().hit_rate,
         "all": statistics.median(ratios),
+        "lent": statistics.median(lent),
         # The trim freed all idle memory, so only buffers in use are left.
-        "lent": (resident() - start) / sum(len(each) for each in live if each),
+        "trimmed": (resident() - start) / sum(len(each) for each in live if each),
     }
 
 
@@ -174,9 +177,11 @@ def tables(rounds: int) -> None:
     for name in MIXED:
         figures = seen["mixed", name]
         times = [each["microseconds"] for each in figures]
-        hits = f"{median(figures, 'hit_rate'):.1%}" if MIXED[name][0] == "pool" else ""
+        pooled = MIXED[name][0] == "pool"
+        lent = f"{median(figures, 'lent'):.2f}" if pooled else ""
+        hits = f"{median(figures, 'hit_rate'):.1%}" if pooled else ""
         print(
-            f"| {name} | {median(figures, 'all'):.2f} | {median(figures, 'lent'):.2f} | {hits} | "
+            f"| {name} | {median(figures, 'all'):.2f} | {lent} | {hits} | "
             f"{statistics.median(times):.0f} µs | {min(times):.0f} µs to {max(times):.0f} µs |"
         )
 

@@ -7,14 +7,15 @@ mod contenders;
 mod crates;
 mod measure;
 
-use contenders::{ByClass, VecReserved, VecZeroed};
+use contenders::{ByClass, NoPool, VecReserved, VecZeroed};
 use crates::{
     BytePool, Bytepool, BytepoolOwned, Lifeguard, ObjectPool, Opool, OpoolLocal, ShardedSlab,
     ZeroPool,
 };
 use criterion::{Criterion, criterion_group, criterion_main};
 use measure::{
-    SIZES, drop_full, hand_over, miss, round_trip, threads, touch, window, window_threads,
+    SIZES, drop_full, hand_over, hand_over_batches, miss, round_trip, threads, touch, window,
+    window_threads,
 };
 
 const VEC_ZEROED: &str = "vec_zeroed";
@@ -76,7 +77,14 @@ fn touched(c: &mut Criterion) {
 fn handed_over(c: &mut Criterion) {
     let group = &mut c.benchmark_group("hand_over");
     each!(hand_over(group): Bytepool, BytepoolOwned, BytePool, ObjectPool, Opool, ZeroPool,
-        VecZeroed);
+        VecZeroed, NoPool);
+}
+
+/// The same in batches.
+fn handed_over_in_batches(c: &mut Criterion) {
+    let group = &mut c.benchmark_group("hand_over_batches");
+    each!(hand_over_batches(group): Bytepool, BytepoolOwned, BytePool, ObjectPool, Opool, ZeroPool,
+        VecZeroed, NoPool);
 }
 
 criterion_group!(
@@ -87,6 +95,7 @@ criterion_group!(
     window_touched,
     touched,
     handed_over,
+    handed_over_in_batches,
     miss,
     drop_full
 );

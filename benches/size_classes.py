@@ -1,8 +1,11 @@
 """Simulate rules for size classes: steps per doubling, and how many classes up a miss may borrow.
 
+A rule that ends with "of 2" borrows from the second class up only if two buffers are idle there.
+
 The simulated pool keeps idle buffers and evicts them as `src/evict.rs` does. Each load replaces the
 oldest of its live messages in each step. The table shows, for each rule, the hit rate, the bytes in
-use and idle per requested byte alive, and the bytes in use per requested byte alive.
+use and idle per requested byte alive, and the bytes in use per requested byte alive. The last
+column has the same figures of the pool itself.
 """
 
 from __future__ import annotations
@@ -17,25 +20,31 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bytepool import Pool
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 KIB, MIB = 1 << 10, 1 << 20
 LIVE = 16
-RULES = [(1, 0), (1, 1), (2, 0), (2, 1), (2, 2), (4, 0), (4, 1), (4, 2)]  # steps, borrowed classes
+# steps, borrowed classes, and how many buffers have to be idle in the second of these
+RULES = [(1, 0, 1), (1, 1, 1), (2, 0, 1), (2, 1, 1), (2, 2, 1), (2, 2, 2), (4, 2, 1)]
 
 
 class SimulatedPool:
     """Idle buffers per size class, with low-water marks and a limit on all idle bytes."""
 
-    def __init__(self, steps: int, borrow: int, max_size: int, max_buffers: int, cap: int) -> None:
+    def __init__(
+        self, steps: int, borrow: int, second: int, max_size: int, max_buffers: int, cap: int
+    ) -> None:
         self.sizes: list[int] = []
         base = 4 * KIB
         while not self.sizes or self.sizes[-1] < max_size:
             self.sizes += [base + base * step // steps for step in range(steps)]
             base *= 2
         self.sizes = [size for size in self.sizes if size < max_size] + [max_size]
-        self.borrow, self.max_buffers, self.cap = borrow, max_buffers, cap
+        self.needed = [1, 1, second][: borrow + 1]
+        self.max_buffers, self.cap = max_buffers, cap
         self.idle: dict[int, int] = defaultdict(int)  # buffers per class
         self.low_water: dict[int, int] = defaultdict(int)
         self.hits = self.requests = 0
@@ -48,8 +57,8 @@ class SimulatedPool:
         """Return the index of the class of the buffer that serves the request."""
         own = next(index for index, size in enumerate(self.sizes) if size >= n)
         self.requests += 1
-        for index in range(own, min(own + self.borrow + 1, len(self.sizes))):
-            if self.idle[index]:
+        for index, needed in enumerate(self.needed, own):
+            if self.idle.get(index, 0) >= needed:
                 self.hits += 1
                 self.remove(index)
                 return index
@@ -93,6 +102,22 @@ def simulate(pool: SimulatedPool, sizes: list[int]) -> tuple[float, float, float
     return pool.hits / pool.requests, statistics.median(held), statistics.median(lent)
 
 
+def measure(pool: Pool, sizes: list[int]) -> tuple[float, float, float]:
+    """Return the same figures of the pool itself."""
+    live: deque[memoryview] = deque()
+    held, lent = [], []
+    for step, n in enumerate(sizes):
+        if len(live) == LIVE:
+            live.popleft()
+        live.append(pool.view(n))
+        if step > len(sizes) // 3:
+            requested = sum(map(len, live))
+            stats = pool.stats()
+            held.append((stats.outstanding_bytes + stats.idle_bytes) / requested)
+            lent.append(stats.outstanding_bytes / requested)
+    return pool.stats().hit_rate, statistics.median(held), statistics.median(lent)
+
+
 def mixed(choose: random.Random) -> Iterator[int]:
     """64 KiB to 4 MiB, spread evenly over the powers of two."""
     while True:
@@ -130,17 +155,24 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=12_000, help="requests per load")
     parser.add_argument("--seeds", type=int, default=3, help="runs per load; the median is shown")
     options = parser.parse_args()
-    names = [f"{steps} per doubling, borrow {borrow}" for steps, borrow in RULES]
+    names = [
+        f"{steps} per doubling, borrow {borrow}" + (" of 2" if second > 1 else "")
+        for steps, borrow, second in RULES
+    ]
+    names.append("the pool")
     print("| load | " + " | ".join(names) + " |")
     print("|---|" + "---|" * len(names))
     for load, (make_sizes, max_size, cap) in LOADS.items():
+        figures: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
+        for seed in range(options.seeds):
+            sizes = list(islice(make_sizes(random.Random(seed)), options.requests))
+            for name, rule in zip(names, RULES, strict=False):
+                simulated = SimulatedPool(*rule, max_size, 16, cap)
+                figures[name].append(simulate(simulated, sizes))
+            with Pool(4 * KIB, max_size, 16, max_idle_bytes=cap, idle_timeout=None) as pool:
+                figures[names[-1]].append(measure(pool, sizes))
         cells = []
-        for steps, borrow in RULES:
-            results = []
-            for seed in range(options.seeds):
-                pool = SimulatedPool(steps, borrow, max_size, 16, cap)
-                sizes = islice(make_sizes(random.Random(seed)), options.requests)
-                results.append(simulate(pool, list(sizes)))
+        for results in figures.values():
             hits, held, lent = (statistics.median(each) for each in zip(*results, strict=True))
             cells.append(f"{hits:.3f}, {held:.2f}, {lent:.2f}")
         print(f"| {load} | " + " | ".join(cells) + " |")

@@ -80,10 +80,13 @@ impl Model {
     fn acquire(&mut self, n: usize) {
         let memory = match self.capacity(n) {
             Some(capacity) => {
-                // A request may borrow from the two classes above.
+                // A request may borrow from the class above, and from the next one if two are idle there.
                 let found = CAPACITIES.into_iter().filter(|&other| other >= capacity);
-                let found = found.take(3).find_map(|capacity| {
+                let found = found.zip([1, 1, 2]).find_map(|(capacity, needed)| {
                     let class = self.classes.get_mut(&capacity)?;
+                    if class.idle.len() < needed {
+                        return None;
+                    }
                     let memory = class.idle.pop()?;
                     class.hits += 1;
                     Some(memory)

@@ -83,6 +83,8 @@ struct Shared {
     /// Its budget is so small that threads have to wait for each other.
     budget: Arc<Pool>,
     slots: [Mutex<Option<Owned<Arc<Pool>>>>; SLOTS],
+    /// Requests to `pool` that only its largest size class holds.
+    large_requests: AtomicU64,
 }
 
 impl Shared {
@@ -103,6 +105,7 @@ impl Shared {
             pool: Arc::new(Pool::new(config).unwrap()),
             budget: Arc::new(Pool::new(budget).unwrap()),
             slots: [const { Mutex::new(None) }; SLOTS],
+            large_requests: AtomicU64::new(0),
         }
     }
 
@@ -126,6 +129,9 @@ impl Shared {
                 drop(held.swap_remove(choose.random_range(0..held.len())));
             }
             _ => {
+                if (769..=1024).contains(&n) {
+                    self.large_requests.fetch_add(1, Ordering::Relaxed);
+                }
                 held.push(Owned::new(Pool::acquire_owned(&self.pool, n).unwrap()));
                 return (1, 0);
             }
@@ -179,7 +185,10 @@ fn no_buffer_has_two_owners_and_all_are_accounted_for() {
     let done = run(operations);
     assert_eq!(ledger::live(), before, "leaked blocks and bytes");
     assert_eq!(ledger::take_faults(), 0);
-    assert!(done.budget_waits > 0 && done.handovers > 0, "{done:?}");
+    assert!(
+        done.budget_waits > 0 && done.handovers > 0 && done.borrowed > 0,
+        "{done:?}"
+    );
     println!("{done:?}");
 }
 
@@ -193,6 +202,8 @@ struct Done {
     pool_requests: u64,
     budget_requests: u64,
     budget_waits: u64,
+    /// Requests that borrowed a buffer of the largest size class.
+    borrowed: u64,
 }
 
 fn run(operations: u64) -> Done {
@@ -236,6 +247,7 @@ fn run(operations: u64) -> Done {
         }
     }
     assert_eq!(served(&pool), requests.0);
+    let large = &pool.buckets[pool.buckets.len() - 1];
     // A request that timed out just when it was granted counts as served.
     assert!((requests.1..=requests.1 + budget.waits).contains(&served(&budget)));
     Done {
@@ -245,5 +257,6 @@ fn run(operations: u64) -> Done {
         pool_requests: requests.0,
         budget_requests: requests.1,
         budget_waits: budget.waits,
+        borrowed: large.hits + large.misses - shared.large_requests.load(Ordering::Relaxed),
     }
 }

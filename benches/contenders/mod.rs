@@ -20,6 +20,24 @@ pub trait Contender {
     fn fill(buffer: &mut Self::Buffer<'_>, n: usize, byte: u8);
 }
 
+/// Values as large as a buffer of this crate, without memory behind them: what a workload costs without a pool.
+pub struct NoPool;
+
+impl Contender for NoPool {
+    const NAME: &'static str = "no_pool";
+    type Buffer<'a> = [usize; 5];
+
+    fn with_capacity(_: usize) -> Self {
+        Self
+    }
+
+    fn take(&self, n: usize) -> [usize; 5] {
+        [n; 5]
+    }
+
+    fn fill(_: &mut [usize; 5], _: usize, _: u8) {}
+}
+
 /// One pool per power of two, for pools with buffers of only one size.
 pub struct ByClass<P>(Vec<P>);
 

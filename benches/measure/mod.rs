@@ -29,6 +29,7 @@ const SMALLEST: usize = 4 << 10;
 const LARGEST: usize = 1 << 20;
 /// The most buffers that are handed over and not yet returned.
 const QUEUE: usize = 64;
+const BATCH: usize = 16;
 
 pub fn round_trip<C: Contender>(group: &mut Group<'_>, n: usize) {
     let pool = C::with_capacity(n);
@@ -161,6 +162,50 @@ where
             })
         });
     });
+}
+
+/// The same in batches: between the threads there are lists of buffers, so the queue costs little per buffer. The
+/// lists are used again.
+pub fn hand_over_batches<C: Contender + Sync>(group: &mut Group<'_>)
+where
+    for<'a> C::Buffer<'a>: Send,
+{
+    let pool = C::with_capacity(SIZE);
+    group.bench_function(BenchmarkId::new(C::NAME, BATCH), |b| {
+        b.iter_custom(|iterations| {
+            let [full, empty] = [(); 2].map(|()| ArrayQueue::new(QUEUE / BATCH));
+            while empty.push(Vec::with_capacity(BATCH)).is_ok() {}
+            let begin = Barrier::new(2);
+            let batches = iterations.div_ceil(BATCH as u64);
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    begin.wait();
+                    for _ in 0..batches {
+                        let mut batch = pop_spinning(&full);
+                        batch.clear();
+                        let _ = empty.push(batch);
+                    }
+                });
+                begin.wait();
+                let start = Instant::now();
+                for _ in 0..batches {
+                    let mut batch = pop_spinning(&empty);
+                    batch.extend((0..BATCH).map(|_| black_box(pool.take(black_box(SIZE)))));
+                    let _ = full.push(batch);
+                }
+                start.elapsed()
+            })
+        });
+    });
+}
+
+fn pop_spinning<T>(queue: &ArrayQueue<T>) -> T {
+    loop {
+        match queue.pop() {
+            Some(item) => return item,
+            None => spin_loop(),
+        }
+    }
 }
 
 /// Plain allocation in all groups, for a binary with another global allocator.

@@ -6,4 +6,6 @@ mod ledger;
 #[path = "../../tests/operations/mod.rs"]
 mod operations;
 
-libfuzzer_sys::fuzz_target!(|plan: operations::Plan| operations::run(&plan));
+libfuzzer_sys::fuzz_target!(|plan: operations::Plan| {
+    operations::run(&plan);
+});

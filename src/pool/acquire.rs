@@ -168,12 +168,16 @@ impl Pool {
         Ok(Taken::fresh(storage, class))
     }
 
-    /// Takes an idle buffer of the next larger size classes. It stays a buffer of that class in every respect: a
-    /// hit there, in use there, and returned there.
+    /// Takes an idle buffer of the next larger size class, or of the one after it if two are idle there. It stays a
+    /// buffer of that class in every respect: a hit there, in use there, and returned there.
     fn borrow(&self, class: Class) -> Option<Taken> {
         (1..=BORROW).find_map(|distance| {
             let above = class.checked_add(distance)?;
-            let storage = self.buckets.get(above)?.steal()?;
+            let bucket = self.buckets.get(above)?;
+            if distance > 1 && bucket.depth() < 2 {
+                return None;
+            }
+            let storage = bucket.steal()?;
             Some(Taken::reused(storage, above))
         })
     }

@@ -19,11 +19,12 @@ use plan::{How, Step, costs};
 /// The most buffers in use, so that a step stays fast.
 const MOST: usize = 12;
 
-/// Carries the plan out, and panics if a check fails.
-pub fn run(plan: &Plan) {
+/// Carries the plan out, and panics if a check fails. Returns how many requests borrowed a larger buffer.
+pub fn run(plan: &Plan) -> usize {
     on_another_thread(|| ()); // what the threads allocate for themselves comes before the count
     drop(std::thread::current());
     let before = live();
+    let mut borrowed = 0;
     if let Some(pool) = make(plan) {
         let mut config = pool.config();
         if plan.null {
@@ -36,11 +37,13 @@ pub fn run(plan: &Plan) {
             closed: false,
             held: Vec::new(),
             stamp: 0,
+            borrowed: 0,
         };
         for step in plan.steps.iter().take(200) {
             run.step(step);
             run.check();
         }
+        borrowed = run.borrowed;
         if plan.outlive {
             let held = run.outlasting();
             drop(pool);
@@ -51,6 +54,7 @@ pub fn run(plan: &Plan) {
     }
     assert_eq!(live(), before, "leaked blocks and bytes");
     assert_eq!(take_faults(), 0, "blocks freed with a wrong layout");
+    borrowed
 }
 
 fn make(plan: &Plan) -> Option<Arc<Pool>> {
@@ -74,6 +78,7 @@ struct Run<'a> {
     closed: bool,
     held: Vec<Loan<Held<'a>>>,
     stamp: u8,
+    borrowed: usize,
 }
 
 impl<'a> Run<'a> {
@@ -119,7 +124,8 @@ impl<'a> Run<'a> {
                 let unused = if due { before.idle_bytes } else { 0 };
                 assert_eq!(freed as u64, unused, "bytes decayed");
             }
-            Step::Close => {
+            Step::Close(8..) => {}
+            Step::Close(_) => {
                 self.pool.close();
                 self.closed = true;
             }
@@ -161,6 +167,7 @@ impl<'a> Run<'a> {
                     cost == costs[0] || (reused && costs.contains(&cost)),
                     "{n} cost {cost}"
                 );
+                self.borrowed += usize::from(cost > costs[0]);
                 self.check_contents(&bytes, reused);
                 self.stamp = self.stamp % 255 + 1;
                 let stamp = self.stamp;

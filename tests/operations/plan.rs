@@ -33,7 +33,8 @@ pub enum Step {
     },
     Trim(Size),
     Decay,
-    Close,
+    /// Closes the pool if the number is below 8, so that most plans do more before it.
+    Close(u8),
     /// Requests more bytes than the system can have.
     TooMuch(u8),
 }
