@@ -54,4 +54,4 @@ unshare --user --map-root-user --mount --pid --fork --kill-child sh -ec '
     printf %s "$rule" >"$root/mnt/register"
     exec chroot "$root" /usr/bin/env --ignore-environment --chdir=/bytepool PATH=/usr/bin HOME=/root LANG=C.UTF-8 \
         PYTHONPATH="$site" PYTEST_ADDOPTS="${PYTEST_ADDOPTS-}" \
-        python3 -m pytest -p no:cacheprovider "$@"' sh "$root" "$rule" "$site" "$@"
+        python3 -m pytest -p no:cacheprovider --timeout 900 "$@"' sh "$root" "$rule" "$site" "$@"
