@@ -276,7 +276,6 @@ def reference(contender: str) -> str:
 def main() -> None:
     from rich.console import Console
     from rich.progress import track
-    from rich.table import Table
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
@@ -289,47 +288,47 @@ def main() -> None:
     share, rounds = (0.05, 1) if options.quick else (1.0, options.rounds)
 
     console = Console() if sys.stdout.isatty() else Console(width=100)
-    plan = [
-        (load, loop, contender)
-        for load in options.loads
-        for loop in options.loops
-        for _ in range(rounds)
-        for contender in contenders_for(load)
-        if contender in options.contenders
-    ]
     runs: dict[tuple[str, str], dict[str, list[dict[str, float]]]] = {}
-    for load, loop, contender in track(plan, console=console, transient=True):
-        result = measure(contender, load, loop, share)
-        runs.setdefault((load, loop), {}).setdefault(contender, []).append(result)
-
-    for (load, loop), results in runs.items():
-        cost = "CPU us" if load in SMALL else "CPU s/GB"
-        last = ["requests/s"] if load in SMALL else ["MB/s", "faults/MB"]
-        table = Table(title=f"{load}, {loop}", title_justify="left")
-        columns = ["", cost, "least", "most", "x stock", "p99 ms", "x stock", "RSS MB", *last]
-        for column in columns:
-            table.add_column(column, justify="right" if column else "left")
-        middle = {
-            name: {key: statistics.median(run[key] for run in all_runs) for key in all_runs[0]}
-            for name, all_runs in results.items()
-        }
-        for name, values in middle.items():
-            cpu = [run[cost] for run in results[name]]
-            stock = middle.get(reference(name), values)
-            table.add_row(
-                name,
-                *(f"{number:.2f}" for number in (values[cost], min(cpu), max(cpu))),
-                f"{values[cost] / stock[cost]:.2f}",
-                f"{values['p99 ms']:.2f}",
-                f"{values['p99 ms'] / stock['p99 ms']:.2f}",
-                f"{values['RSS MB']:,.0f}",
-                *(f"{values[key]:,.0f}" for key in last),
-            )
-        console.print(table)
+    for load in options.loads:
+        for loop in options.loops:
+            plan = [name for name in contenders_for(load) if name in options.contenders] * rounds
+            results = runs[load, loop] = {}
+            for contender in track(plan, f"{load}, {loop}", console=console, transient=True):
+                result = measure(contender, load, loop, share)
+                results.setdefault(contender, []).append(result)
+            console.print(table(load, loop, results))
     if options.json:
         options.json.write_text(
             json.dumps([{"case": key, "runs": value} for key, value in runs.items()], indent=1)
         )
+
+
+def table(load: str, loop: str, results: dict[str, list[dict[str, float]]]) -> Any:
+    """The medians of all rounds, and the lowest and highest cost."""
+    from rich.table import Table
+
+    cost = "CPU us" if load in SMALL else "CPU s/GB"
+    last = ["requests/s"] if load in SMALL else ["MB/s", "faults/MB"]
+    rows = Table(title=f"{load}, {loop}", title_justify="left")
+    for column in ["", cost, "least", "most", "x stock", "p99 ms", "x stock", "RSS MB", *last]:
+        rows.add_column(column, justify="right" if column else "left")
+    middle = {
+        name: {key: statistics.median(run[key] for run in all_runs) for key in all_runs[0]}
+        for name, all_runs in results.items()
+    }
+    for name, values in middle.items():
+        cpu = [run[cost] for run in results[name]]
+        stock = middle.get(reference(name), values)
+        rows.add_row(
+            name,
+            *(f"{number:.2f}" for number in (values[cost], min(cpu), max(cpu))),
+            f"{values[cost] / stock[cost]:.2f}",
+            f"{values['p99 ms']:.2f}",
+            f"{values['p99 ms'] / stock['p99 ms']:.2f}",
+            f"{values['RSS MB']:,.0f}",
+            *(f"{values[key]:,.0f}" for key in last),
+        )
+    return rows
 
 
 if __name__ == "__main__":

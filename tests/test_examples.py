@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import textwrap
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,10 @@ def test_example_framed() -> None:
     assert rest == "in use: 0"
 
 
+needs_fastapi = pytest.mark.skipif(not find_spec("fastapi"), reason="no release for CPython 3.15")
+
+
+@needs_fastapi
 def test_example_fastapi_upload() -> None:
     *stored, refused, rest = run("fastapi_upload.py").splitlines()
     assert stored == [f"stored {size} bytes" for size in (0, 5, 5_000_000)]
@@ -68,12 +73,14 @@ def test_example_fastapi_upload() -> None:
     assert rest == "in use: 0"
 
 
+@needs_fastapi
 def test_example_starlette_stream() -> None:
     *hashed, rest = run("starlette_stream.py").splitlines()
     assert hashed == [f"hashed {size} bytes" for size in (0, 5, 5_000_000)]
     assert rest == "in use: 0"
 
 
+@needs_fastapi
 def test_demo_http_checks_every_byte(tmp_path: Path) -> None:
     for i, size in enumerate((0, 1, 70_000, 3_000_000)):
         (tmp_path / f"{i}.bin").write_bytes(bytes([i + 1]) * size)
