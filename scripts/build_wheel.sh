@@ -14,7 +14,7 @@ esac
 RUSTFLAGS="--remap-path-prefix=$PWD=bytepool --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
 RUSTFLAGS+=" --remap-path-prefix=$(rustc --print sysroot)=rust"
 export RUSTFLAGS
-if [ ! -e "$(rustc --print target-libdir --target "$target")" ]; then
+if ! compgen -G "$(rustc --print target-libdir --target "$target")/libstd-*" >/dev/null; then
     # Cargo then compiles the standard library from its sources. The variable lets a stable compiler do that.
     export RUSTC_BOOTSTRAP=1 CARGO_UNSTABLE_BUILD_STD="std panic_unwind"
 fi

@@ -12,7 +12,7 @@ rm -f "$out"/*.whl
 
 for target in "$@"; do
     echo "== $target"
-    if [ -e "$(rustc --print target-libdir --target "$target")" ]; then
+    if compgen -G "$(rustc --print target-libdir --target "$target")/libstd-*" >/dev/null; then
         PATH=$bin:$PATH CARGO_TARGET_DIR=$PWD/target/dist-build bash scripts/build_wheel.sh "$target" "$out"
     else
         bash scripts/cross.sh "bash scripts/build_wheel.sh $target wheels"

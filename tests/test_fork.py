@@ -28,7 +28,7 @@ def in_child(check):
         finally:
             os._exit(status)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    print("child ended with", status)
+    print("child ended with", status, flush=True)  # os._exit does not flush
 
 def in_a_thread(work):
     started, end = threading.Event(), threading.Event()
