@@ -9,6 +9,7 @@ exec bash scripts/debian.sh cross \
     /venv/bin/pip install --quiet maturin ziglang
     # What every program for Windows begins and ends with. Debian has it only as sources.
     windows=/usr/lib/rustlib/x86_64-pc-windows-gnu/lib
+    mkdir -p \$windows
     for object in rsbegin rsend; do
         [ -e \$windows/\$object.o ] || RUSTC_BOOTSTRAP=1 rustc --target x86_64-pc-windows-gnu --crate-type rlib \\
             --emit obj --out-dir \$windows /usr/lib/rustlib/src/rust/library/rtstartup/\$object.rs
