@@ -18,7 +18,7 @@ ALLOCATING = """
         block[::4096] = b"x" * len(block[::4096])
 
     if __name__ == "__main__":
-        for number in range(150):
+        for number in range(60):
             step(1_000_000 + 20_000 * (number % 50))
 """
 
