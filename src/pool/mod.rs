@@ -130,7 +130,7 @@ impl Pool {
     /// ```
     #[must_use]
     pub fn stats(&self) -> Stats {
-        self.stats_in(Vec::with_capacity(self.buckets.len()))
+        self.stats_in(Vec::new())
     }
 
     /// The same, or an error if there is no memory for the list.
@@ -139,7 +139,7 @@ impl Pool {
         Ok(self.stats_in(list(self.buckets.len())?))
     }
 
-    /// A snapshot in a list that has space for all buckets.
+    /// A snapshot with the buckets in this list.
     fn stats_in(&self, list: Vec<BucketStats>) -> Stats {
         let Self {
             buckets,
