@@ -1,39 +1,23 @@
 //! What a read into pooled memory leaves behind when it is cancelled: that memory, so that it still counts towards the
-//! budget of its pool. The same read goes on in it when it is tried again. For any other read, its bytes become unread
-//! bytes.
+//! budget of its pool. `cancel.rs` says what becomes of it.
 
 use pyo3::prelude::*;
 
 use super::format::Format;
-use super::state::Reader;
-use super::work::{Op, Work};
 use crate::python::bytes::ReceiveBuffer;
 
 pub(super) struct Kept {
-    reads: Reads,
-    memory: Py<ReceiveBuffer>,
-    view: Py<PyAny>,
-    prefix: Vec<u8>,
+    pub(super) reads: Reads,
+    pub(super) memory: Py<ReceiveBuffer>,
+    pub(super) view: Py<PyAny>,
+    pub(super) prefix: Vec<u8>,
 }
 
 /// What a read into pooled memory reads.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Reads {
+pub(super) enum Reads {
     View(usize),
     Frame(Format),
-}
-
-impl Reads {
-    fn of(op: &Op) -> Option<Self> {
-        match *op {
-            Op::View(n) => Some(Self::View(n)),
-            Op::Frame {
-                format,
-                as_bytes: false,
-            } => Some(Self::Frame(format)),
-            _ => None,
-        }
-    }
 }
 
 impl Kept {
@@ -41,93 +25,5 @@ impl Kept {
     pub(super) fn came(&self) -> usize {
         let filled = self.memory.get().filled();
         self.prefix.len().saturating_add(filled)
-    }
-}
-
-impl Work {
-    /// Ends a read without a result. Its bytes stay for the next read.
-    pub(super) fn give_up(&mut self, reader: &Bound<'_, Reader>) {
-        let (py, this) = (reader.py(), reader.get());
-        if let Some(future) = self.future.take() {
-            this.forget_waiter(&future);
-        }
-        self.buffer = None;
-        let view = self.result.take();
-        let Some(memory) = self.memory.take() else {
-            return;
-        };
-        this.forget_target(&memory);
-        let prefix = std::mem::take(&mut self.prefix);
-        match (Reads::of(&self.op), view) {
-            (Some(reads), Some(view)) => {
-                let kept = Kept {
-                    reads,
-                    memory,
-                    view,
-                    prefix,
-                };
-                this.keep(py, kept);
-            }
-            _ => this.put_back_or_break(py, memory, &prefix),
-        }
-    }
-
-    /// Goes on where a cancelled read of the same kind stopped. The bytes of any other read become unread bytes.
-    pub(super) fn go_on(&mut self, py: Python<'_>, this: &Reader) -> PyResult<()> {
-        let Some(kept) = this.take_kept() else {
-            return Ok(());
-        };
-        if Reads::of(&self.op) != Some(kept.reads) {
-            this.put_back_or_break(py, kept.memory, &kept.prefix);
-            return Ok(());
-        }
-        let memory = kept.memory.bind(py);
-        this.set_target(Some(memory.clone()), true);
-        this.move_to(py, memory.get())?;
-        if memory.get().filled() == memory.get().len() {
-            this.end_target();
-        }
-        (self.memory, self.result) = (Some(kept.memory), Some(kept.view));
-        self.prefix = kept.prefix;
-        this.resume(py, false)
-    }
-}
-
-impl Reader {
-    fn keep(&self, py: Python<'_>, kept: Kept) {
-        let is_shown = {
-            let mut state = self.state.lock();
-            // A broken connection is not read any more.
-            if kept.came() == 0 || state.error.is_some() {
-                drop(state);
-                drop(kept);
-                return;
-            }
-            state.kept = Some(kept);
-            state.exposed.is_some()
-        };
-        if is_shown {
-            self.restore(py);
-        } else if let Err(error) = self.hold_back(py) {
-            error.write_unraisable(py, None);
-        }
-    }
-
-    fn take_kept(&self) -> Option<Kept> {
-        self.state.lock().kept.take()
-    }
-
-    /// Makes what a cancelled read left behind unread bytes.
-    pub(super) fn restore(&self, py: Python<'_>) {
-        if let Some(kept) = self.take_kept() {
-            self.put_back_or_break(py, kept.memory, &kept.prefix);
-        }
-    }
-
-    fn put_back_or_break(&self, py: Python<'_>, memory: Py<ReceiveBuffer>, prefix: &[u8]) {
-        // The stream has a gap now, so no read may continue.
-        if let Err(error) = self.put_back(py, memory.into_bound(py), prefix) {
-            self.set_error(Some(error.into_value(py).into_any()));
-        }
     }
 }

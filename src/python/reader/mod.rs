@@ -5,6 +5,8 @@
 //! ```text
 //! ahead       memory that is read ahead, and how far to read ahead
 //! error       the errors of asyncio's reader
+//! format      the layout of a message that `frames()` reads
+//! kept        what a cancelled read into pooled memory leaves behind
 //! state       the class `Reader`: its fields, and simple queries of them
 //! lend        pooled memory for a read
 //! unread      the unread bytes: looking at them, and space for more
@@ -13,8 +15,8 @@
 //! take        removing unread bytes, and putting bytes back
 //! receive     bytes, and the end of the stream, from the transport
 //! separators  the search for a separator
-//! format      the layout of a message that `frames()` reads
 //! work        a read: what it reads, and how far it got
+//! cancel      the end of a cancelled read, and going on with it
 //! in_place    what the steps below share: memory for the result, and receiving in place
 //! until       one step of `readuntil` and `readline`
 //! frame       one step of reading a message of `frames()`
@@ -27,6 +29,7 @@
 //! The lock of the state is never held while Python code runs.
 
 mod ahead;
+mod cancel;
 mod error;
 mod exposed;
 mod format;
