@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import logging
 from typing import TYPE_CHECKING, Any
 
 import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from bytepool import Pool, asgi
 from bytepool.uvicorn import Protocol
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from starlette.requests import Request
 
 PROTOCOLS: dict[str, Any] = {"stock": HttpToolsProtocol, "ours": Protocol}
 
@@ -165,3 +172,34 @@ class DrivenTransport(asyncio.Transport):
 
     def set_protocol(self, protocol: Any) -> None:
         self.protocol = protocol
+
+
+def digest(*parts: Any) -> str:
+    whole = hashlib.sha256()
+    for part in parts:
+        whole.update(part)
+    return whole.hexdigest()
+
+
+def application(pool: Pool) -> Starlette:
+    async def body(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(digest(await request.body()))
+
+    async def stream(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(digest(*[part async for part in request.stream()]))
+
+    async def pooled(request: Request) -> PlainTextResponse:
+        view = await asgi.body(request, pool=pool)
+        assert isinstance(view, memoryview)
+        return PlainTextResponse(digest(view))
+
+    async def form(request: Request) -> PlainTextResponse:
+        async with request.form() as form:
+            file = form["file"]
+            assert not isinstance(file, str)
+            return PlainTextResponse(digest(await file.read()))
+
+    routes = [body, stream, pooled, form]
+    return Starlette(
+        routes=[Route(f"/{route.__name__}", route, methods=["POST"]) for route in routes]
+    )
