@@ -75,6 +75,10 @@ pub(crate) fn free(storages: &mut [Option<Storage>]) {
 
 impl Storage {
     /// Zeroed memory for a pooled buffer of `size` bytes, of which `used` are requested now.
+    #[cfg_attr(
+        not(target_os = "linux"),
+        expect(unused_variables, reason = "only Linux is asked for huge pages")
+    )]
     pub(crate) fn new(size: usize, used: usize) -> Result<Self, Error> {
         if size < MAPPED {
             return Self::heap(size);

@@ -21,8 +21,11 @@ pub(super) fn incomplete<'py>(
             .call1((partial, expected))?;
         if carried < came {
             let expected = error.getattr("expected")?;
-            let text = format_args!("{came} bytes read on a total of {expected} expected bytes");
-            error.setattr("args", (PyString::from_fmt(py, text)?,))?;
+            let text = PyString::from_fmt(
+                py,
+                format_args!("{came} bytes read on a total of {expected} expected bytes"),
+            )?;
+            error.setattr("args", (text,))?;
         }
         Ok(error)
     };
