@@ -27,18 +27,6 @@ if TYPE_CHECKING:
     Run = Callable[[Coroutine[Any, Any, None]], None]
 
 MIB = 1 << 20
-SIZES = (
-    0,
-    1,
-    1000,
-    (128 << 10) - 1,
-    128 << 10,
-    (128 << 10) + 1,
-    MIB - 1,
-    MIB,
-    MIB + 1,
-    3 * MIB + 7,
-)
 
 run = run_fixture()
 
