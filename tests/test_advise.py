@@ -253,10 +253,10 @@ def test_remedy_that_makes_it_worse_is_dropped(
 
     code = """
         import os, time
-        end = time.process_time() + (0.15 if "SLOW" in os.environ else 0.02)
+        end = time.process_time() + (0.6 if "SLOW" in os.environ else 0.02)
         while time.process_time() < end:
             pass
-        for _ in range(25):
+        for _ in range(100):
             bytearray(b"x") * 2_000_000
     """
     slow = remedies.Remedy("slow", remedies.SETTING, 0, "", {"SLOW": "1"})

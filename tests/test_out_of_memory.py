@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
+import sys
 from pathlib import Path
 from textwrap import dedent
 
@@ -142,8 +144,26 @@ def test_memory_error_loses_no_buffer_and_the_pool_stays_usable(case: str) -> No
 STARVED = str(Path(__file__).parent / "starved_calls.py")
 
 
+# Begins generators without memory.
+GENERATORS = """
+import _testcapi
+
+for n in range(60):
+    _testcapi.set_nomemory(n, n + 1)
+    try:
+        list(x for x in (1, 2))
+    except MemoryError:
+        pass
+    finally:
+        _testcapi.remove_mem_hooks()
+"""
+
+
 def test_failed_python_allocation_raises_and_loses_no_buffer() -> None:
     pytest.importorskip("_testcapi", reason="this Python came without its own tests")
+    alone = subprocess.run([sys.executable, "-c", GENERATORS], stderr=subprocess.DEVNULL)
+    if alone.returncode == -signal.SIGSEGV:
+        pytest.skip("CPython 3.12 and 3.13 crash by themselves when they begin a generator")
     assert int(run_file(STARVED, "python")) > 400
 
 

@@ -184,16 +184,19 @@ _TOTALS = [field.name for field in fields(Stats) if field.name not in ("name", "
 _OF_BUCKET = [field.name for field in fields(BucketStats)]
 
 
-def _snapshot(name: str | None, numbers: bytes) -> Stats:
-    """Return the snapshot that the extension has packed: the totals, then each size class."""
-    totals, *buckets = _NUMBERS.iter_unpack(numbers)
-    return Stats(
-        name=name,
-        buckets=tuple(
-            BucketStats(**dict(zip(_OF_BUCKET, bucket, strict=True))) for bucket in buckets
-        ),
-        **dict(zip(_TOTALS, totals, strict=True)),
-    )
+def _snapshot(
+    name: str | None,
+    numbers: bytes,
+    kind: type[Stats] = Stats,
+    kind_of_bucket: type[BucketStats] = BucketStats,
+) -> Stats:
+    """Return the snapshot that the extension has packed: the totals, then each size class.
+
+    Its classes are the same after this module was reloaded, so that snapshots subtract.
+    """
+    totals, *rows = _NUMBERS.iter_unpack(numbers)
+    buckets = tuple(kind_of_bucket(**dict(zip(_OF_BUCKET, row, strict=True))) for row in rows)
+    return kind(name=name, buckets=buckets, **dict(zip(_TOTALS, totals, strict=True)))
 
 
 def _difference(after: T, before: T | None, *, keep: str) -> T:

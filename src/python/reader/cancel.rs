@@ -37,13 +37,7 @@ impl Work {
         let prefix = std::mem::take(&mut self.prefix);
         match (Reads::of(&self.op), view) {
             (Some(reads), Some(view)) => {
-                let kept = Kept {
-                    reads,
-                    memory,
-                    view,
-                    prefix,
-                };
-                this.keep(py, kept);
+                this.keep(py, Kept::new(reads, memory, view, prefix));
             }
             _ => this.put_back_or_break(py, memory, &prefix),
         }
@@ -54,8 +48,9 @@ impl Work {
         let Some(kept) = this.take_kept() else {
             return Ok(());
         };
-        if Reads::of(&self.op) != Some(kept.reads) {
-            this.put_back_or_break(py, kept.memory, &kept.prefix);
+        let prefix = kept.take_prefix();
+        if Reads::of(&self.op) != Some(kept.reads()) {
+            this.put_back_or_break(py, kept.memory, &prefix);
             return Ok(());
         }
         let memory = kept.memory.bind(py);
@@ -65,7 +60,7 @@ impl Work {
             this.end_target();
         }
         (self.memory, self.result) = (Some(kept.memory), Some(kept.view));
-        self.prefix = kept.prefix;
+        self.prefix = prefix;
         this.resume(py, false)
     }
 }
@@ -97,7 +92,8 @@ impl Reader {
     /// Makes what a cancelled read left behind unread bytes.
     pub(super) fn restore(&self, py: Python<'_>) {
         if let Some(kept) = self.take_kept() {
-            self.put_back_or_break(py, kept.memory, &kept.prefix);
+            let prefix = kept.take_prefix();
+            self.put_back_or_break(py, kept.memory, &prefix);
         }
     }
 
