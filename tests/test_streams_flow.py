@@ -89,6 +89,23 @@ def test_unread_bytes_pause_the_transport_once_the_tasks_have_run() -> None:
     asyncio.run(main())
 
 
+def test_a_transport_of_uvloop_with_tls_is_paused_at_once() -> None:
+    """It decrypts all that it has before a task runs: the peak memory of a server was doubled."""
+
+    class WithTLS(Transport):
+        def get_extra_info(self, name: str) -> object:
+            return {"sslcontext": "a context"}[name]
+
+    WithTLS.__module__ = "uvloop.loop"
+
+    async def main() -> None:
+        transport = WithTLS()
+        receive(reader_over(transport), bytes(MUCH))
+        assert transport.paused == 1
+
+    asyncio.run(main())
+
+
 def test_a_transport_that_closes_before_the_tasks_have_run_is_not_paused() -> None:
     class Closing(Transport):
         closing = False

@@ -100,10 +100,10 @@ class StreamReader(Reader, asyncio.StreamReader):  # type: ignore[misc]
         assert self._transport is None, "Transport already set"
         self._transport = transport
         # uvloop reads on as long as buffers are filled, before a task gets to say what it reads.
-        self._greedy = (
-            type(transport).__module__.startswith("uvloop")
-            and transport.get_extra_info("sslcontext") is None
-        )
+        # With TLS, it also decrypts all of that.
+        is_uvloop = type(transport).__module__.startswith("uvloop")
+        has_tls = is_uvloop and transport.get_extra_info("sslcontext") is not None
+        self._expect(is_uvloop and not has_tls, has_tls)
 
     def _replace_transport(self, transport: asyncio.BaseTransport) -> None:
         """Go on with a transport that decrypts, after ``start_tls``."""

@@ -30,10 +30,8 @@ impl Reader {
         is_watched: bool,
     ) {
         let mut state = self.state.lock();
-        state.is_watched = is_watched;
-        state.limit = limit;
-        state.event_loop = Some(event_loop);
-        state.pool = pool;
+        (state.is_watched, state.limit) = (is_watched, limit);
+        (state.event_loop, state.pool) = (Some(event_loop), pool);
     }
 
     /// Where the transport is to receive to: ``least`` bytes or more.
@@ -267,9 +265,10 @@ impl Reader {
         self.state.lock().paused = paused;
     }
 
-    #[setter(_greedy)]
-    fn set_greedy(&self, greedy: bool) {
-        self.state.lock().greedy = greedy;
+    /// Says what kind of transport it has, see `State`.
+    fn _expect(&self, greedy: bool, floods: bool) {
+        let mut state = self.state.lock();
+        (state.greedy, state.floods) = (greedy, floods);
     }
 
     /// How far it reads ahead, in bytes.

@@ -88,14 +88,17 @@ impl Reader {
         let was_full = n == lent.len;
         drop(lent);
         this.expose(py)?;
-        let (stop, is_much) = {
+        let (stop, is_much, floods) = {
             let mut state = this.state.lock();
             let follows = state.may_follow && state.ahead.unread() == 0;
             let stop = state.greedy && was_full && state.target.is_none() && !follows;
             state.may_follow = follows;
-            (stop, state.is_much_unread())
+            (stop, state.is_much_unread(), state.floods)
         };
         this.wake(py)?;
+        if is_much && floods {
+            return this.hold_back(py);
+        }
         // The tasks that were woken mostly read all of it, so that the transport need not be paused.
         if stop || is_much {
             Self::let_tasks_run(slf, stop)

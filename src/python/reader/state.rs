@@ -52,6 +52,8 @@ pub(super) struct State {
     pub(super) limit: usize,
     /// Whether the transport keeps receiving while buffers are full, before any task can run.
     pub(super) greedy: bool,
+    /// Whether the transport delivers much more before any task can run, full buffers or not.
+    pub(super) floods: bool,
     /// Whether a read was just completed, so that the header of the next message may be received with it.
     pub(super) may_follow: bool,
     /// Somebody is to be told when a read in place waits, to see to it that it makes progress.
