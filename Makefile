@@ -170,12 +170,16 @@ bench-streams: build ## measure the CPU time of a receiving server: asyncio's st
 	$(BIN)/python benches/streams.py
 	$(BIN)/python benches/idle_connections.py
 
-.PHONY: picture
-picture: build ## measure what the picture in the README shows, and draw it
-	$(BIN)/python benches/streams.py --loops asyncio --tls plain --loads "1 MiB" "16 MiB" "64 KiB-4 MiB" \
-		--contenders "asyncio streams" unchanged frames --json benches/recorded/streams.json
-	$(BIN)/python benches/http_uploads.py --loops uvloop --loads "1 MiB" "16 MiB" "100 MiB" \
-		--contenders "stock body" "ours body" "ours pooled" --json benches/recorded/http_uploads.json
+.PHONY: record-streams
+record-streams: build ## measure all that docs/streams.md and the README's picture show, and write it (15 minutes)
+	$(BIN)/python benches/streams.py --json benches/recorded/streams.json
+	$(BIN)/python benches/tables.py
+	$(BIN)/python benches/picture.py
+
+.PHONY: record-http
+record-http: build ## the same for docs/http.md (15 minutes)
+	$(BIN)/python benches/http_uploads.py --json benches/recorded/http_uploads.json
+	$(BIN)/python benches/tables.py
 	$(BIN)/python benches/picture.py
 
 .PHONY: bench-clients

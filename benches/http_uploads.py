@@ -20,6 +20,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import records
+
 if TYPE_CHECKING:
     from starlette.requests import Request
 
@@ -298,9 +300,7 @@ def main() -> None:
                 results.setdefault(contender, []).append(result)
             console.print(table(load, loop, results))
     if options.json:
-        options.json.write_text(
-            json.dumps([{"case": key, "runs": value} for key, value in runs.items()], indent=1)
-        )
+        records.write(options.json, runs, ("CPU s/GB", "CPU us", "p99 ms", "RSS MB"))
 
 
 def table(load: str, loop: str, results: dict[str, list[dict[str, float]]]) -> Any:

@@ -1,20 +1,20 @@
 """Draws the picture of the README from recorded runs: CPU time per GB that a server receives.
 
-``make picture`` measures and draws. This script alone only draws. The picture has a background of
-its own, and follows the light or dark mode of the browser.
+``make record-streams`` measures and draws. This script alone only draws. The picture has a
+background of its own, and follows the light or dark mode of the browser.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
+import records
+
 ROOT = Path(__file__).parents[1]
-RECORDED = ROOT / "benches" / "recorded"
 PICTURE = ROOT / "docs" / "cpu-per-gb.svg"
 
 WIDTH, LEFT, RIGHT, BAR, GAP = 600, 205, 60, 17, 14
@@ -80,8 +80,7 @@ PANELS = [
 
 def measured(panel: Panel) -> dict[str, dict[str, list[float]]]:
     """CPU seconds per GB of all runs, by the texts of the case and the contender."""
-    record = json.loads((RECORDED / panel.record).read_text())
-    runs = {tuple(entry["case"]): entry["runs"] for entry in record}
+    runs = records.read(panel.record)
     return {
         text: {
             label: [run["CPU s/GB"] for run in runs[tuple(case)][name]]

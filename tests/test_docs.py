@@ -146,7 +146,16 @@ def test_all_files_state_the_same_addresses_and_version() -> None:
     assert f"repo_url: {REPOSITORY}\n" in site
 
 
-def test_the_picture_shows_the_recorded_runs() -> None:
+def test_the_tables_have_the_recorded_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benches")
+    script = runpy.run_path(str(ROOT / "benches/tables.py"))
+    for name, tables in script["PAGES"].items():
+        page = (ROOT / "docs" / name).read_text()
+        assert script["with_tables"](page, tables()) == page, "run benches/tables.py"
+
+
+def test_the_picture_shows_the_recorded_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benches")
     script = runpy.run_path(str(ROOT / "benches/picture.py"))
     drawn = script["draw"]({panel: script["measured"](panel) for panel in script["PANELS"]})
     assert drawn == (ROOT / "docs/cpu-per-gb.svg").read_text(), "run benches/picture.py"

@@ -120,8 +120,8 @@ def test_demo_fails_if_a_single_byte_is_wrong(sources: Path) -> None:
     code = f"""
         import sys
         sys.path.insert(0, "demo")
-        import __main__, runpy, clients
-        read = clients.read_source
+        import __main__, runpy, senders
+        read = senders.read_source
 
         def read_and_change(path):
             source = read(path)
@@ -130,7 +130,7 @@ def test_demo_fails_if_a_single_byte_is_wrong(sources: Path) -> None:
                     file.write(b"!")
             return source
 
-        clients.read_source = read_and_change
+        senders.read_source = read_and_change
         sys.argv = ["demo", "--seconds", "1", "--connections", "1", {str(sources)!r}]
         if __name__ == "__main__":
             runpy.run_path("demo", run_name="__main__")
@@ -162,9 +162,9 @@ def test_demo_reports_wrong_headers_and_broken_connections(sources: Path) -> Non
     code = f"""
         import sys
         sys.path[:0] = ["demo", {str(sources.parent)!r}]
-        import clients, runpy, wrong_client
+        import senders, runpy, wrong_client
 
-        clients.send_files = wrong_client.send_files
+        senders.send_files = wrong_client.send_files
         sys.argv = ["demo", "--seconds", "1", "--connections", "2", {str(sources)!r}]
         if __name__ == "__main__":
             runpy.run_path("demo", run_name="__main__")

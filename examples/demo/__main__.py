@@ -13,10 +13,10 @@ import sys
 import time
 from typing import TYPE_CHECKING, get_args
 
-from clients import default_roots, find_files, read_source, send_files
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from senders import default_roots, find_files, read_source, send_files
 from server import Kind, Report, serve
 
 if TYPE_CHECKING:
