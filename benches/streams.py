@@ -287,8 +287,9 @@ def main() -> None:
             for load in options.loads
             for loop in options.loops
             for tls in options.tls
-            for _ in range(rounds)
-            for contender in options.contenders
+            for turn in range(rounds)
+            # In another order each time: who runs first after others may have to get cold pages.
+            for contender in random.Random(turn).sample(options.contenders, len(options.contenders))
             if tls == "plain" or contender not in PLAIN_ONLY
         ]
         runs: dict[tuple[str, str, str], dict[str, list[dict[str, float]]]] = {}

@@ -48,6 +48,7 @@ class StreamWriter(asyncio.StreamWriter):
         protocol, belongs to TLS and is not lost.
         """
         protocol, reader = self._protocol, self._reader
+        options = {"ssl_handshake_timeout": None, "ssl_shutdown_timeout": None} | options
         is_server = protocol._client_connected_cb is not None
         await self.drain()
         upgrade: asyncio.Task[asyncio.BaseTransport | None] = self._loop.create_task(
