@@ -190,3 +190,21 @@ def test_error_carries_the_start_of_a_message_for_pooled_memory(how: str, came: 
             assert target[:came] == content
 
     asyncio.run(main())
+
+
+def test_memory_that_a_transport_asked_for_in_vain_does_not_stay_in_the_budget() -> None:
+    """A transport may ask where to receive to, and then nothing has come (EAGAIN)."""
+
+    async def main() -> None:
+        pool = Pool(max_size=BUDGET, max_bytes=BUDGET)
+        reader = streams.StreamReader(pool=pool)
+        cancelled = asyncio.ensure_future(reader.readview(BUDGET))
+        await asyncio.sleep(0)
+        receive(reader, CONTENT[:1000])
+        reader._get_buffer()
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
+        # Another read, so that what had come is moved out of the pool.
+        assert await asyncio.wait_for(reader.readview(1000), 5) == CONTENT[:1000]
+
+    asyncio.run(main())

@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use super::kept::{Kept, Reads};
 use super::state::Reader;
 use super::work::{Op, Work};
-use crate::python::bytes::ReceiveBuffer;
+use crate::python::bytes::{ReceiveBuffer, is_alone};
 
 impl Reads {
     fn of(op: &Op) -> Option<Self> {
@@ -98,8 +98,15 @@ impl Reader {
     }
 
     fn put_back_or_break(&self, py: Python<'_>, memory: Py<ReceiveBuffer>, prefix: &[u8]) {
+        let result = self.put_back(py, memory.into_bound(py), prefix);
+        // A transport may have asked for memory, received nothing, and let go of it.
+        let unused = {
+            let mut state = self.state.lock();
+            state.lent.take_if(|lent| is_alone(lent.memory.bind(py)))
+        };
+        drop(unused);
         // The stream has a gap now, so no read may continue.
-        if let Err(error) = self.put_back(py, memory.into_bound(py), prefix) {
+        if let Err(error) = result {
             self.set_error(Some(error.into_value(py).into_any()));
         }
     }
