@@ -168,8 +168,8 @@ def deliveries(draw: st.DrawFn) -> list[bytes]:
     return [data[i:j] for i, j in zip([0, *cuts], [*cuts, len(data)], strict=True) if i < j]
 
 
-# The same examples each time: what a client sends after a request with Connection: close is answered
-# in another order than by uvicorn if it is no valid request, which random examples find now and then.
+# The same examples each time. Random ones find now and then that an invalid request behind one with
+# Connection: close is answered in another order than by uvicorn.
 @settings(derandomize=True, max_examples=60)
 @given(deliveries(), st.booleans())
 def test_applications_and_clients_see_the_same(data: list[bytes], lose: bool) -> None:
