@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import statistics
 import sys
 from pathlib import Path
+
+import records
 
 from bytepool.bench.report import Group, Result, duration
 
@@ -69,12 +70,7 @@ def with_tables(page: str, file: dict[str, dict[str, str] | Recorded]) -> str:
     made = "; ".join(f"{name}: {fact}" for name, fact in facts.items()) + "\n"
     parts = {"facts": made, "ratios": ratios(recorded)}
     parts |= {marker: table(recorded, marker) for marker in TABLES}
-    for marker, text in parts.items():
-        pattern = rf"(<!-- recorded: {marker} -->\n).*?(<!-- end -->)"
-        page, count = re.subn(pattern, rf"\g<1>{text}\g<2>", page, flags=re.DOTALL)
-        if count != 1:
-            sys.exit(f"the page has {count} places for the table '{marker}', not one")
-    return page
+    return records.with_tables(page, parts)
 
 
 def main() -> None:

@@ -1,8 +1,10 @@
-"""Files of recorded runs: each case has the runs of its contenders, one a round."""
+"""Recorded runs: their files, where each case has the runs of its contenders, and their tables."""
 
 from __future__ import annotations
 
 import json
+import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,3 +40,13 @@ def read(name: str) -> Runs:
     """Read a file of the folder."""
     entries = json.loads((FOLDER / name).read_text())
     return {tuple(entry["case"]): entry["runs"] for entry in entries}
+
+
+def with_tables(page: str, tables: Mapping[str, str]) -> str:
+    """Return the page with the text between its markers replaced."""
+    for marker, text in tables.items():
+        pattern = rf"(<!-- recorded: {marker} -->\n).*?(<!-- end -->)"
+        page, count = re.subn(pattern, rf"\g<1>\n{text}\n\g<2>", page, flags=re.DOTALL)
+        if count != 1:
+            sys.exit(f"the page has {count} places for the table '{marker}', not one")
+    return page

@@ -6,9 +6,7 @@ documents have what was recorded.
 
 from __future__ import annotations
 
-import re
 import statistics
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -158,23 +156,13 @@ def http() -> dict[str, str]:
     }
 
 
-def with_tables(page: str, tables: dict[str, str]) -> str:
-    """Return the page with the text between its markers replaced."""
-    for marker, text in tables.items():
-        pattern = rf"(<!-- recorded: {marker} -->\n).*?(<!-- end -->)"
-        page, count = re.subn(pattern, rf"\g<1>\n{text}\n\g<2>", page, flags=re.DOTALL)
-        if count != 1:
-            sys.exit(f"the page has {count} places for the table '{marker}', not one")
-    return page
-
-
 PAGES = {"streams.md": streams, "http.md": http}
 
 
 def main() -> None:
     for name, tables in PAGES.items():
         path = ROOT / "docs" / name
-        path.write_text(with_tables(path.read_text(), tables()))
+        path.write_text(records.with_tables(path.read_text(), tables()))
 
 
 if __name__ == "__main__":

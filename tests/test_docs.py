@@ -153,7 +153,7 @@ def test_the_tables_have_the_recorded_runs(monkeypatch: pytest.MonkeyPatch) -> N
     script = runpy.run_path(str(ROOT / "benches/tables.py"))
     for name, tables in script["PAGES"].items():
         page = (ROOT / "docs" / name).read_text()
-        assert script["with_tables"](page, tables()) == page, "run benches/tables.py"
+        assert script["records"].with_tables(page, tables()) == page, "run benches/tables.py"
 
 
 def test_the_picture_shows_the_recorded_runs(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,12 +18,7 @@ impl Reader {
         least: usize,
     ) -> PyResult<Bound<'py, PyMemoryView>> {
         self.absorb(py)?;
-        let target = self
-            .state
-            .lock()
-            .target
-            .as_ref()
-            .map(|target| target.clone_ref(py));
+        let target = self.target(py);
         let (memory, at, len) = match target.map(|target| target.into_bound(py)) {
             Some(target) => {
                 let at = target.get().filled();
@@ -118,12 +113,7 @@ impl Reader {
         }
         self.absorb(py)?;
         let mut taken = 0;
-        let target = self
-            .state
-            .lock()
-            .target
-            .as_ref()
-            .map(|target| target.clone_ref(py));
+        let target = self.target(py);
         if let Some(target) = target {
             let target = target.get();
             taken = export
@@ -159,6 +149,12 @@ impl Reader {
 }
 
 impl Reader {
+    /// The memory that a waiting read wants filled.
+    fn target(&self, py: Python<'_>) -> Option<Py<ReceiveBuffer>> {
+        let state = self.state.lock();
+        state.target.as_ref().map(|target| target.clone_ref(py))
+    }
+
     /// Takes `n` bytes at `from` of memory that does not belong to the target.
     fn take_in(
         &self,
@@ -168,12 +164,7 @@ impl Reader {
         n: usize,
     ) -> PyResult<()> {
         let mut taken = 0;
-        let target = self
-            .state
-            .lock()
-            .target
-            .as_ref()
-            .map(|target| target.clone_ref(py));
+        let target = self.target(py);
         if let Some(target) = target {
             let target = target.get();
             taken = n.min(target.len().saturating_sub(target.filled()));
