@@ -7,7 +7,7 @@ from helpers import run_python
 
 # No thread is interrupted: the counter moves only while the main thread is detached.
 SETUP = """
-import gc, sys, threading, time
+import gc, os, sys, threading, time
 from bytepool import Pool
 
 KIB, MIB = 1 << 10, 1 << 20
@@ -31,13 +31,24 @@ def idle_pool(n, buffers, **options):
     assert pool.stats().idle_bytes == buffers * n
     return pool
 
-def others_run_during(prepare, work):
-    for attempt in range(100):
-        prepared = prepare()
-        time.sleep(0.01)
+def others_run_during(prepare, work, attempts=100):
+    def measure(prepared):
+        # On a busy machine the freeing would end before the counting thread is scheduled. With
+        # this policy the thread that frees gets a processor only when no other thread wants it.
+        if hasattr(os, "SCHED_IDLE"):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         before = count
-        work(prepared)
-        if count > before:
+        work(*prepared)
+        moved.append(count > before)
+
+    moved = []
+    for attempt in range(attempts):
+        prepared = [prepare()]
+        time.sleep(0.01)
+        freeing = threading.Thread(target=measure, args=[prepared])
+        freeing.start()
+        freeing.join()
+        if any(moved):
             return True
     return False
 
@@ -77,7 +88,7 @@ def written(view):
 
 def closed_pool_view():
     pool = Pool()
-    view = written(pool.view(16 * MIB))
+    view = written(pool.view(64 * MIB))
     pool.close()
     return view
 
@@ -103,7 +114,7 @@ def test_other_threads_run_while_much_memory_is_freed(case: str) -> None:
 
 def test_few_bytes_are_freed_without_letting_other_threads_run() -> None:
     code = f"""{SETUP}
-print(others_run_during(lambda: idle_pool(KIB, 9), lambda pool: pool.trim()))
+print(others_run_during(lambda: idle_pool(KIB, 9), lambda pool: pool.trim(), attempts=20))
 stop = True
 """
     assert run_python(code) == "False\n"
