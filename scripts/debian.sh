@@ -45,9 +45,7 @@ if [ ! -e "$root/made" ]; then
     debootstrap --variant=minbase trixie "$root" "$mirror" >"$log" || missing "debootstrap failed, see $log"
     touch "$root/made"
 fi
-mkdir -p "$root/etc/ssl/certs"
 cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
-cp -L "$certificates" "$root$certificates"
 
 for architecture in $(echo "$packages" | grep -o ':[a-z0-9]*' | tr -d : | sort -u || true); do
     enter dpkg --add-architecture "$architecture"
@@ -60,6 +58,10 @@ if ! grep -qxF "$packages" "$root/installed" 2>/dev/null; then
     } >>"$log" 2>&1 || missing "apt-get failed, see $log"
     echo "$packages" >>"$root/installed"
 fi
+
+# After the packages, because one of them writes this file anew.
+mkdir -p "$root/etc/ssl/certs"
+cp -L "$certificates" "$root$certificates"
 
 bash scripts/copy_checkout.sh "$root/bytepool"
 enter sh -ec "cd /bytepool; $command"
