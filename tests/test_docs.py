@@ -36,11 +36,17 @@ def check_shell(example: Example) -> None:
                 subprocess.run(
                     ["make", "-n", target], cwd=ROOT, check=True, stdout=subprocess.DEVNULL
                 )
-            case ["pip", "install", package]:
+            case ["git", "clone", url]:
+                assert url == REPOSITORY
+            case ["cd", folder]:
+                assert folder == PROJECT["name"]
+            case ["env/bin/python", "-c", code]:
+                subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+            case ["pip" | "env/bin/pip", "install", package]:
                 name, _, extra = package.rstrip("]").partition("[")
                 assert name in (PROJECT["name"], ".")
                 assert not extra or extra in PROJECT["optional-dependencies"]
-            case ["python", "-m", module, *_]:
+            case ["python" | "python3", "-m", module, *_]:
                 assert find_spec(module)
             case words:
                 assert words[:2] == ["apt", "install"], line
