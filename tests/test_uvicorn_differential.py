@@ -7,7 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from uvicorn.server import ServerState
 from uvicorn_helpers import PROTOCOLS, DrivenTransport, answer, config
@@ -158,20 +158,42 @@ def requests(draw: st.DrawFn) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode() + body
 
 
+NO_REQUESTS = st.sampled_from([b"\r\n", b"\r\n\r\n", b"garbage", b"\0", b"GET / HTTP/9.9\r\n\r\n"])
+
+
 @st.composite
 def deliveries(draw: st.DrawFn) -> list[bytes]:
-    """Requests, cut into pieces anywhere, and perhaps cut off."""
-    data = b"".join(draw(st.lists(requests(), min_size=1, max_size=3)))
+    """Requests and other bytes, cut into pieces anywhere, and perhaps cut off."""
+    pieces = st.one_of(*[requests()] * 6, NO_REQUESTS)
+    data = draw(requests()) + b"".join(draw(st.lists(pieces, max_size=2)))
     if draw(st.booleans()) and draw(st.booleans()):
         data = data[: draw(st.integers(0, len(data)))]
     cuts = sorted(draw(st.lists(st.integers(0, len(data)), max_size=5)))
     return [data[i:j] for i, j in zip([0, *cuts], [*cuts, len(data)], strict=True) if i < j]
 
 
-# The same examples each time. Random ones find now and then that an invalid request behind one with
-# Connection: close is answered in another order than by uvicorn.
-@settings(derandomize=True, max_examples=60)
+def allow_more(stock: list[Any], ours: list[Any]) -> None:
+    """After the end of a connection, only ours still gives what has come of a body."""
+    for theirs, note in zip(stock, ours, strict=False):
+        if theirs["messages"] == ["disconnect"] and note["body"].startswith(theirs["body"]):
+            note["body"], note["messages"] = theirs["body"], ["disconnect"]
+
+
+def posted(*headers: str, version: str = "1.1") -> bytes:
+    lines = [f"POST /all HTTP/{version}", "Host: a", *headers]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+LAST = posted("Connection: close", f"Content-Length: {LARGE}") + bytes(8)
+INVALID = posted("Content-Length: 0", "Transfer-Encoding: chunked")
+
+
+@settings(max_examples=60)
+@example([posted("Content-Length: 0") + LAST, bytes(8) + INVALID], False)
+@example([LAST, bytes(8) + posted("Content-Length: 0")], True)
+@example([posted(f"Content-Length: {LARGE}", version="1.0"), bytes(LARGE) + b"garbage"], False)
 @given(deliveries(), st.booleans())
 def test_applications_and_clients_see_the_same(data: list[bytes], lose: bool) -> None:
     stock, ours = (asyncio.run(run(name, data, lose)) for name in PROTOCOLS)
+    allow_more(stock[0], ours[0])
     assert ours == stock

@@ -20,6 +20,13 @@ LARGE_DIGITS = len(str(LARGE))
 _on_headers_complete = HttpToolsProtocol.on_headers_complete
 
 
+class _Discard:
+    """What parses after the last request of a connection: as httptools does, it drops all."""
+
+    def feed_data(self, data: object) -> None:
+        """Drop the data."""
+
+
 class HttpConnection(HttpToolsProtocol):
     """One connection. ``body`` is the large body that the transport delivers now, if any."""
 
@@ -73,9 +80,11 @@ class HttpConnection(HttpToolsProtocol):
         assert self.body is not None
         self.body.end()
         self.body = None
+        if not self.parser.should_keep_alive():
+            self.parser = _Discard()  # type: ignore[assignment]
+            return
         self.parser = httptools.HttpRequestParser(self)
-        if hasattr(self.parser, "set_dangerous_leniencies"):  # as uvicorn does
-            self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
 
     def feed(self, data: memoryview) -> None:
         """Take data from a transport that did not receive it to where it was told."""

@@ -18,7 +18,9 @@ _Protocol, _Cycle = httptools_impl.HttpToolsProtocol, httptools_impl.RequestResp
 
 # Names that the code of these functions must contain.
 _USED: list[tuple[Callable[..., object], set[str]]] = [
-    (_Protocol.__init__, {"app", "loop", "parser", "flow", "headers", "cycle", "transport"}),
+    (_Protocol.__init__, {"app", "loop", "flow", "headers", "cycle", "transport"}),
+    # What comes after a request with Connection: close is dropped.
+    (_Protocol.__init__, {"parser", "HttpRequestParser", "set_dangerous_leniencies"}),
     (_Protocol.connection_made, {"transport", "flow"}),
     (_Protocol.data_received, {"parser", "feed_data"}),
     (_Protocol.on_header, {"headers"}),
