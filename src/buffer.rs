@@ -19,7 +19,7 @@ pub type Class = usize;
 
 pub(crate) const TRANSIENT: Class = usize::MAX;
 
-/// What a buffer needs to know of the pool that lent it. Every pointer to a pool implements it.
+/// The part of a pool that its buffers need. Every pointer to a pool implements it.
 pub trait Lender {
     #[doc(hidden)]
     fn config(&self) -> &Config;
@@ -152,7 +152,7 @@ impl<L: Lender> Buffer<L> {
         storage.map_or(ptr::null_mut(), Storage::as_mut_ptr)
     }
 
-    /// What the buffer costs, in bytes.
+    /// The capacity of the buffer in bytes.
     pub(crate) fn capacity(&self) -> usize {
         self.storage.as_ref().map_or(0, Storage::len)
     }

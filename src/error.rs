@@ -47,7 +47,7 @@ pub enum Error {
          {waiters} waiters"
     )]
     Exhausted {
-        /// What the buffer costs, in bytes.
+        /// The capacity of the buffer in bytes.
         requested: usize,
         /// How much of the budget is taken, in bytes.
         used: usize,
@@ -61,7 +61,7 @@ pub enum Error {
         "a buffer of {requested} bytes never fits: the whole budget is {max_bytes} bytes (max_bytes)"
     )]
     AboveBudget {
-        /// What the buffer costs, in bytes.
+        /// The capacity of the buffer in bytes.
         requested: usize,
         /// The budget, in bytes.
         max_bytes: usize,

@@ -168,7 +168,7 @@ impl Counter {
     }
 }
 
-/// A number that rises and falls, with its exact peak: whoever raises the number raises the peak as well.
+/// A number that rises and falls, with its exact peak: raising the number raises the peak as well.
 #[derive(Debug, Default)]
 pub(crate) struct Gauge {
     now: AtomicU64,

@@ -68,7 +68,7 @@ impl Drop for Counted {
 /// Frees memory that left a pool. No lock is held when it is called.
 pub(crate) type Free = fn(&mut [Option<Storage>]);
 
-/// What a pool frees memory with, unless it is given something else.
+/// The default function with which a pool frees memory.
 pub(crate) fn free(storages: &mut [Option<Storage>]) {
     storages.fill_with(|| None);
 }

@@ -168,12 +168,12 @@ def test_wake_callback_may_use_the_pool() -> None:
         with pytest.raises(PoolExhaustedError):
             pool.view(1)
 
-    with Waiter(pool, 1, wake) as ticket:
+    with Waiter(pool, 1, wake) as waiter:
         alloc.release()
         assert seen == [2, 0]  # the granted buffer counts as in use
-        ticket.take().release()
+        waiter.take().release()
         with pytest.raises(PoolClosedError):
-            ticket.take()
+            waiter.take()
     other.release()
     assert pool.stats().outstanding == 0
 
@@ -202,7 +202,7 @@ def test_interpreter_may_shut_down_during_a_retried_wakeup() -> None:
         last = Last()
         pool = Pool(64, 64, max_bytes=64)
         alloc = pool.allocate(64)
-        ticket = Waiter(pool, 64, wake)
+        waiter = Waiter(pool, 64, wake)
         alloc.release()
         while len(calls) < 2:
             time.sleep(0.01)

@@ -122,7 +122,7 @@ def timed_out() -> None:
         BUDGET.allocate(100, timeout=1e-9)
 
 
-def ticket() -> None:
+def not_granted() -> None:
     from bytepool._bytepool import Waiter
 
     with BUDGET.allocate(4096), Waiter(BUDGET, 100, int) as waiter:
@@ -250,7 +250,7 @@ CALLS: dict[str, Callable[[], Any]] = {
     "closed": lambda: CLOSED.view(1),
     "above the budget": lambda: BUDGET.allocate(5000),
     "exhausted": timed_out,
-    "not its turn yet": ticket,
+    "waiter without a grant": not_granted,
     "pickled": lambda: POOL.__reduce__(),
     "exporter has no constructor": lambda: type(POOL.view(1).obj)(),
     "async, cancelled": on_loop(cancelled),

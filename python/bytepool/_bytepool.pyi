@@ -483,7 +483,7 @@ class Target:
         Raises ValueError if ``rest()`` is shorter.
         """
     def write(self, data: Buffer) -> int:
-        """Copy the start of ``data`` to the start of ``rest()``, and return how many bytes had room."""
+        """Copy the start of ``data`` to the start of ``rest()``, and return how many bytes fit."""
     def finish(self) -> bytes:
         """Return the filled bytes, and let go of the memory.
 
@@ -511,28 +511,28 @@ class Reader:
         """Read exactly ``n`` bytes, and return them as ``bytes``.
 
         Large reads are received straight into the object that is returned. Raises IncompleteReadError, which
-        carries what came, if the stream ends before; ValueError if ``n`` is negative. When this is cancelled,
-        what had arrived is not lost: the next read gets it.
+        carries the received bytes, if the stream ends before; ValueError if ``n`` is negative. If this is cancelled,
+        no byte is lost: the next read gets the received bytes.
         """
     def read(self, n: SupportsIndex = -1) -> Coroutine[Any, Any, bytes]:
-        """Read what has come, at least one byte and at most ``n`` bytes.
+        """Read the received bytes: at least one, and at most ``n`` of them.
 
         If ``n`` is negative, read all until the stream ends. Empty bytes mean that the stream is over.
         """
     def readuntil(
         self, separator: Buffer | tuple[Buffer, ...] = b"\n"
     ) -> Coroutine[Any, Any, bytes]:
-        """Read up to and including ``separator``, and return it with what comes before.
+        """Read up to and including ``separator``, and return it with the bytes before it.
 
         From CPython 3.13 on ``separator`` may be a tuple of separators, of which the one that ends first
         counts.
 
         Raises LimitOverrunError if the separator is not within the reader's ``limit`` in bytes, and leaves
-        the bytes in the reader; IncompleteReadError, which carries what came, if the stream ends before;
-        ValueError if the separator is empty.
+        the bytes in the reader; IncompleteReadError, which carries the received bytes, if the stream ends
+        before; ValueError if the separator is empty.
         """
     def readline(self) -> Coroutine[Any, Any, bytes]:
-        """Read a line with its line feed, or what is left if the stream ends before.
+        """Read a line with its line feed, or the rest of the stream if it has no line feed.
 
         Raises ValueError if the line is longer than the reader's ``limit`` in bytes, and drops it.
         """
@@ -542,9 +542,9 @@ class Reader:
         ``buffer`` is anything writable and contiguous, of any shape and format. It must not be used while this
         waits.
 
-        Raises IncompleteReadError if the stream ends before: what came is in the buffer, and the error carries
-        the first ``limit`` bytes of it. Raises TypeError for a buffer that is read-only or not contiguous. When
-        this is cancelled, what had arrived is not lost: the next read gets it.
+        Raises IncompleteReadError if the stream ends before: the received bytes are in the buffer, and the error
+        carries the first ``limit`` of them. Raises TypeError for a buffer that is read-only or not contiguous. If
+        this is cancelled, no byte is lost: the next read gets the received bytes.
         """
     def readview(
         self, n: SupportsIndex, *, max_size: SupportsIndex | None = None
@@ -557,8 +557,8 @@ class Reader:
         If the pool has a budget (``max_bytes``) that is used up, this waits until ``n`` bytes are free. What
         the peer sends meanwhile is read ahead up to twice the reader's limit, and then held back.
 
-        Raises IncompleteReadError if the stream ends before, with the first ``limit`` bytes of what came, and
-        what ``Pool.allocate_async`` raises. When this is cancelled, what had arrived is not lost. It stays in
+        Raises IncompleteReadError, which carries the first ``limit`` received bytes, if the stream ends before;
+        and the errors of ``Pool.allocate_async``. If this is cancelled, no byte is lost. The received bytes stay in
         the pool's memory until the next read: the same read goes on there.
         """
     @overload
@@ -586,8 +586,9 @@ class Reader:
         else the reader waits for memory that its own loop holds.
 
         The iteration ends where the stream ends between two messages. In the middle of one IncompleteReadError
-        is raised. With ``as_bytes=True`` it carries what came, and else the first ``limit`` bytes of that. ValueError is raised, before anything is allocated, for a message above ``max_size`` bytes
-        or one that would end before its length field does; and here for parameters that make no sense.
+        is raised. With ``as_bytes=True`` it carries the received bytes, otherwise the first ``limit`` of them.
+        ValueError is raised, before anything is allocated, for a message above ``max_size`` bytes, or for one that
+        would end before its length field does; and by this call for parameters that make no sense.
         """
     @overload
     def frames(
@@ -614,8 +615,9 @@ class Reader:
         else the reader waits for memory that its own loop holds.
 
         The iteration ends where the stream ends between two messages. In the middle of one IncompleteReadError
-        is raised. With ``as_bytes=True`` it carries what came, and else the first ``limit`` bytes of that. ValueError is raised, before anything is allocated, for a message above ``max_size`` bytes
-        or one that would end before its length field does; and here for parameters that make no sense.
+        is raised. With ``as_bytes=True`` it carries the received bytes, otherwise the first ``limit`` of them.
+        ValueError is raised, before anything is allocated, for a message above ``max_size`` bytes, or for one that
+        would end before its length field does; and by this call for parameters that make no sense.
         """
     _in_place: int
     def _begin(
@@ -624,7 +626,7 @@ class Reader:
     def _get_buffer(self, least: int = 0) -> memoryview: ...
     def _buffer_updated(self, n: int) -> None: ...
     def _read_on(self) -> None: ...
-    def _expect(self, greedy: bool, floods: bool) -> None: ...
+    def _expect(self, keeps_receiving: bool, floods: bool) -> None: ...
     def _wait_for_data(self, _func_name: str) -> Coroutine[Any, Any, None]: ...
     def _wakeup_waiter(self) -> None: ...
     def _incomplete(self, expected: int) -> IncompleteReadError: ...

@@ -1,4 +1,4 @@
-"""What a greenlet of gevent waits for, while other greenlets of its thread run.
+"""An event that a greenlet of gevent waits for, while other greenlets of its thread run.
 
 The extension uses this only in threads that have a hub of gevent.
 """

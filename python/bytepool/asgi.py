@@ -79,9 +79,9 @@ class Body:
         self._size = _content_length(scope)
         self._received = 0
         self._ended = False
-        # What has been received and not been read yet.
+        # Received bytes that were not read yet.
         self._rest = memoryview(b"")
-        # On our server: what receives in place.
+        # On our server: the body that is received in place.
         self._incoming = (scope.get("extensions") or {}).get("bytepool")
         if self._size is not None and self._size > max_size:
             raise self._too_large(self._size)
@@ -101,8 +101,8 @@ class Body:
 
         Raises ClientDisconnectedError (with a Starlette request: its ClientDisconnect) if the
         client disconnects before the end; BodyTooLargeError; TypeError for a buffer that is
-        read-only or not contiguous. If this is cancelled, nothing is lost: the next
-        call gets what has come.
+        read-only or not contiguous. If this is cancelled, no byte is lost: the next call gets the
+        received bytes.
         """
         view = memoryview(buffer)
         if view.readonly or not view.c_contiguous:
@@ -187,10 +187,10 @@ class Body:
         if self._request is not None and hasattr(self._request, "_stream_consumed"):
             self._request._stream_consumed = True
 
-    # Starlette. What is used of its inside: Request._body, what body() keeps, and _stream_consumed.
+    # Starlette. Private parts in use: Request._body, which body() keeps, and _stream_consumed.
 
     def _look_at_request(self) -> None:
-        """Take what was read before: middlewares and FastAPI may read a body first."""
+        """Take the body if it was read before: middlewares and FastAPI may do that."""
         read = getattr(self._request, "_body", None)
         if isinstance(read, bytes):
             self._rest = memoryview(read)

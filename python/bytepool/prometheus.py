@@ -231,7 +231,7 @@ class _PoolCollector(Collector):
 
 
 class _State:
-    """What this process has registered and published."""
+    """The metrics that this process has registered and published."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()

@@ -5,7 +5,7 @@ use crate::budget::Budget;
 use crate::stats::{BucketStats, Reason, ReturnedBy};
 use crate::sync::MutexGuard;
 
-/// What is counted for the size class as a whole.
+/// The counters of the size class as a whole.
 #[derive(Debug)]
 pub(super) struct Totals {
     /// How many idle items the class may keep.

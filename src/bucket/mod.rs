@@ -41,7 +41,7 @@ pub(crate) struct Bucket<T> {
 #[repr(align(128))]
 struct CacheAligned<T>(T);
 
-/// What became of a returned item.
+/// The result of returning an item.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Pushed<T> {
     Kept,

@@ -168,7 +168,7 @@ impl Budget {
         Ok(state.waiters.grant(Grant::Returned(storage)))
     }
 
-    /// Takes what the waiter was granted. `None`: nothing yet.
+    /// Takes the waiter's grant. `None`: it has none yet.
     pub(crate) fn take(&self, waiter: &Waiter) -> Option<Result<Grant, Error>> {
         let granted = self.state.lock().waiters.take(waiter)?;
         let requested = waiter.need();
@@ -214,7 +214,7 @@ impl Budget {
         }
     }
 
-    /// Removes the oldest request that waits. The caller calls or drops `Wake`, without the lock.
+    /// Removes the oldest waiting request. The caller calls or drops `Wake`, without the lock.
     fn pop_waiter(&self) -> Option<Wake> {
         self.state.lock().waiters.pop()
     }

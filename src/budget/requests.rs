@@ -1,4 +1,4 @@
-//! The methods of [`Pool`] that use the budget: a request reserves bytes, waits for them, or takes what it was granted.
+//! The methods of [`Pool`] that use the budget: a request reserves bytes, waits for them, or takes its grant.
 
 use std::ops::Deref;
 use std::time::{Duration, Instant};
@@ -71,13 +71,13 @@ impl Pool {
         }
     }
 
-    /// In a forked child: forgets the waiters of the parent, and all that is in use.
+    /// In a forked child: forgets the waiters of the parent, and all buffers in use.
     #[cfg(feature = "python")]
     pub(crate) fn settle_after_fork(&self) {
         self.budget.settle_after_fork(self.idle_bytes());
     }
 
-    /// What a request for `n` bytes costs the budget, in bytes.
+    /// The cost of a request for `n` bytes: the bytes of the budget that it takes.
     fn cost(&self, n: usize) -> usize {
         let bucket = self.buckets.get(self.class_of(n));
         bucket.map_or(n, Bucket::size)
@@ -96,7 +96,7 @@ impl Pool {
         Ok(waiter)
     }
 
-    /// Lends what the waiter was granted. `None`: nothing yet.
+    /// Lends the waiter's grant. `None`: it has none yet.
     pub(crate) fn lend_to_waiter<P: Deref<Target = Self>>(
         pool: P,
         n: usize,
@@ -130,7 +130,7 @@ impl Pool {
     }
 }
 
-/// A waiter's place in the queue. Dropping the guard leaves the queue.
+/// A queued request. Dropping the guard removes the request from the queue.
 #[derive(Debug)]
 pub(crate) struct WaiterGuard<P: Deref<Target = Pool>> {
     pool: P,

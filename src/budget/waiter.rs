@@ -11,7 +11,7 @@ use crate::storage::Storage;
 #[derive(Debug)]
 pub(crate) struct Waiter {
     id: u64,
-    /// What the request costs, in bytes.
+    /// The cost of the request in bytes.
     need: usize,
 }
 
@@ -21,7 +21,7 @@ impl Waiter {
     }
 }
 
-/// What a waiter was granted.
+/// The grant of a waiter.
 #[derive(Debug)]
 pub(crate) enum Grant {
     /// The bytes are reserved for it in the budget.
@@ -66,9 +66,9 @@ impl<F: FnOnce() + Send> Call for [Option<F>; 1] {
 /// The waiters of a budget, oldest first.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    /// In the order of their ids. Those that were granted come first, because they are granted in this order.
-    places: VecDeque<Place>,
-    /// How many were granted and did not take their grant yet.
+    /// In the order of their ids. Granted requests come first, because requests are granted in this order.
+    entries: VecDeque<Entry>,
+    /// The number of requests that were granted and have not taken their grant yet.
     granted: usize,
     next_id: u64,
     /// Waiters before this one were forgotten, and stay as they are.
@@ -76,7 +76,7 @@ pub(super) struct Queue {
 }
 
 #[derive(Debug)]
-struct Place {
+struct Entry {
     id: u64,
     need: usize,
     state: State,
@@ -88,7 +88,7 @@ enum State {
     Granted(Grant),
 }
 
-/// What a waiter had when it left the queue.
+/// The state of a waiter when it left the queue.
 #[derive(Debug)]
 pub(super) enum Left {
     /// Nothing, and nobody will wake it any more.
@@ -99,43 +99,43 @@ pub(super) enum Left {
 }
 
 impl Queue {
-    /// How many requests wait.
+    /// The number of waiting requests.
     pub(super) fn len(&self) -> usize {
-        self.places.len().saturating_sub(self.granted)
+        self.entries.len().saturating_sub(self.granted)
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// What the oldest request that waits costs, in bytes.
+    /// The cost of the oldest waiting request in bytes.
     pub(super) fn next_need(&self) -> Option<usize> {
-        self.places.get(self.granted).map(|place| place.need)
+        self.entries.get(self.granted).map(|entry| entry.need)
     }
 
     pub(super) fn push(&mut self, need: usize, wake: Wake) -> Result<Waiter, Error> {
-        let reserved = self.places.try_reserve(1);
+        let reserved = self.entries.try_reserve(1);
         reserved.map_err(|_| Error::OutOfMemory {
-            requested: size_of::<Place>(),
+            requested: size_of::<Entry>(),
         })?;
         let id = self.next_id;
         self.next_id = id.wrapping_add(1);
         let state = State::Waiting(wake);
-        self.places.push_back(Place { id, need, state });
+        self.entries.push_back(Entry { id, need, state });
         Ok(Waiter { id, need })
     }
 
-    /// Grants the oldest request that waits. The caller calls `Wake`.
+    /// Grants the oldest waiting request. The caller calls `Wake`.
     pub(super) fn grant(&mut self, grant: Grant) -> Option<Wake> {
-        let place = self.places.get_mut(self.granted)?;
+        let entry = self.entries.get_mut(self.granted)?;
         self.granted = self.granted.saturating_add(1);
-        match mem::replace(&mut place.state, State::Granted(grant)) {
+        match mem::replace(&mut entry.state, State::Granted(grant)) {
             State::Waiting(wake) => Some(wake),
             State::Granted(_) => None,
         }
     }
 
-    /// Takes what the waiter was granted. `Some(None)`: it waits no more, and was not granted anything.
+    /// Takes the waiter's grant. `Some(None)`: the waiter no longer waits, and has no grant.
     pub(super) fn take(&mut self, waiter: &Waiter) -> Option<Option<Grant>> {
         if self.is_waiting(waiter) {
             return None;
@@ -161,7 +161,7 @@ impl Queue {
         }
     }
 
-    /// Removes the oldest request that waits.
+    /// Removes the oldest waiting request.
     pub(super) fn pop(&mut self) -> Option<Wake> {
         match self.remove(self.granted) {
             Left::Waiting(wake) => Some(wake),
@@ -177,13 +177,13 @@ impl Queue {
 
     fn find(&self, waiter: &Waiter) -> Option<usize> {
         let found = self
-            .places
-            .binary_search_by_key(&waiter.id, |place| place.id);
+            .entries
+            .binary_search_by_key(&waiter.id, |entry| entry.id);
         found.ok()
     }
 
     fn remove(&mut self, index: usize) -> Left {
-        match self.places.remove(index).map(|place| place.state) {
+        match self.entries.remove(index).map(|entry| entry.state) {
             Some(State::Waiting(wake)) => Left::Waiting(wake),
             Some(State::Granted(grant)) => {
                 self.granted = self.granted.saturating_sub(1);

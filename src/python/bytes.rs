@@ -38,14 +38,14 @@ pub(super) struct ReceiveBuffer {
     /// Into memory that `owner` keeps alive and in place.
     start: Address,
     len: usize,
-    /// What the next export shows: from where to where.
+    /// The start and the end of the part that the next export shows.
     window: Mutex<(usize, usize)>,
-    /// How many bytes have come, counted by the reader that fills it.
+    /// The number of received bytes, counted by the reader.
     filled: AtomicUsize,
     owner: Mutex<Owner>,
 }
 
-/// What keeps the memory alive.
+/// The owner of the memory.
 enum Owner {
     /// A `bytes` object that nobody else has seen.
     Bytes(Py<PyBytes>),

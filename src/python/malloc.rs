@@ -1,4 +1,4 @@
-//! What the C library's malloc is told about large `bytes` objects.
+//! A hint to the C library's malloc: large `bytes` objects are to come.
 
 use std::hint::black_box;
 

@@ -74,7 +74,7 @@ impl Target {
         Ok(n == rest)
     }
 
-    /// Copy the start of ``data`` to the start of ``rest()``, and return how many bytes had room.
+    /// Copy the start of ``data`` to the start of ``rest()``, and return how many bytes fit.
     fn write(&self, py: Python<'_>, data: &Bound<'_, PyAny>) -> PyResult<usize> {
         let data = Export::readable(data)?;
         let memory = self.memory(py)?;

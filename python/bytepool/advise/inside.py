@@ -1,4 +1,4 @@
-"""What runs inside the user's program, in the runs that the advisor adds.
+"""The code that runs inside the user's program, in the runs that the advisor adds.
 
 ``startup/sitecustomize.py`` calls one of these functions before the program starts. Each one leaves
 a file in the folder of the run, which shows that it worked.
@@ -80,7 +80,7 @@ def _write(counts: Counter[tuple[tuple[str, str, int], ...]], path: Path) -> Non
 
 
 def install(folder: str) -> None:
-    """Put ``bytepool.streams`` in the place of asyncio's streams."""
+    """Replace asyncio's streams by ``bytepool.streams``."""
     from bytepool import streams
 
     streams.install()

@@ -36,7 +36,7 @@ MAX_IDLE_BYTES = 64 << 20
 
 @dataclass(frozen=True)
 class Replay:
-    """What a pool would do for these lines."""
+    """The effect that a pool would have on these lines."""
 
     sites: tuple[Site, ...]
     call: str
@@ -79,14 +79,14 @@ def replay(trace: Trace, folder: Path, machine: Machine, program: Run) -> Replay
         return None
     sizes = [size for _, size, _ in events if size > 0]
     arguments = {"max_size": 1 << (max(sizes) - 1).bit_length()}
-    # First with room for everything, to see how much room is used.
+    # First on a pool without limits, to see how many buffers it keeps.
     path = folder / "replay.json"
-    path.write_text(json.dumps({"events": events, "pool": _roomy(arguments, sizes)}))
-    roomy = _child(path, "pool", BARE)
-    if roomy["peak_depth"] > MAX_BUFFERS:
-        arguments["max_buffers"] = roomy["peak_depth"]
-    if roomy["peak_idle_bytes"] > max(MAX_IDLE_BYTES, 4 * arguments["max_size"]):
-        arguments["max_idle_bytes"] = 1 << (roomy["peak_idle_bytes"] - 1).bit_length()
+    path.write_text(json.dumps({"events": events, "pool": _without_limits(arguments, sizes)}))
+    unlimited = _child(path, "pool", BARE)
+    if unlimited["peak_depth"] > MAX_BUFFERS:
+        arguments["max_buffers"] = unlimited["peak_depth"]
+    if unlimited["peak_idle_bytes"] > max(MAX_IDLE_BYTES, 4 * arguments["max_size"]):
+        arguments["max_idle_bytes"] = 1 << (unlimited["peak_idle_bytes"] - 1).bit_length()
     path.write_text(json.dumps({"events": events, "pool": arguments}))
     sites = tuple(site for index, site in enumerate(trace.sites) if index in chosen)
     share = replayed / sum(len(site.sizes) for site in sites)
@@ -130,7 +130,7 @@ class _Comparison:
     cpu: float
     """The median CPU seconds without the pool."""
     pool: dict[str, Any]
-    """What the last replay on the pool reported."""
+    """The report of the last replay on the pool."""
 
 
 def _compare(path: Path, write: str) -> _Comparison:
@@ -143,7 +143,7 @@ def _compare(path: Path, write: str) -> _Comparison:
     return _Comparison(saved, statistics.median(cpu), pool)
 
 
-def _roomy(arguments: dict[str, int], sizes: list[int]) -> dict[str, int]:
+def _without_limits(arguments: dict[str, int], sizes: list[int]) -> dict[str, int]:
     return {**arguments, "max_buffers": len(sizes), "max_idle_bytes": 2 * sum(sizes)}
 
 
@@ -170,7 +170,7 @@ def _child(path: Path, mode: str, write: str) -> dict[str, Any]:
     return result
 
 
-# What runs in the child.
+# The rest runs in the child.
 
 
 def makers() -> dict[str, Callable[[int], object]]:
@@ -216,7 +216,7 @@ def once(events: list[tuple[int, int, str]], pool: Pool | None, write: str = WHO
 
 
 def main(path: str, mode: str, write: str) -> None:
-    """Replay the file once, and print what it took."""
+    """Replay the file once, and print its cost."""
     with open(path, encoding="utf-8") as file:  # noqa: PTH123
         content = json.load(file)
     pool = Pool(**content["pool"]) if mode == "pool" else None

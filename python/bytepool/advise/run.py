@@ -34,10 +34,10 @@ PATIENCE = 10.0  # seconds until a program that was asked to end is asked more f
 
 @dataclass(frozen=True)
 class Program:
-    """What to run, and for how long."""
+    """The command to run, and for how long."""
 
     arguments: Sequence[str]
-    """What follows the interpreter's options: a script or ``-m module``, and its arguments."""
+    """The arguments after the interpreter's options: a script or ``-m module``, and its own."""
     options: Sequence[str] = ()
     """Options of the interpreter, such as ``-X dev``."""
     seconds: float | None = None
@@ -53,7 +53,7 @@ class Program:
 
 @dataclass
 class Run:
-    """What one run cost. The processes that the program waited for are included."""
+    """The cost of one run. It includes the processes that the program waited for."""
 
     seconds: float
     """Wall-clock time."""
@@ -96,7 +96,7 @@ class Run:
 
 @dataclass
 class _Watched:
-    """What is known of a running program."""
+    """The measurements of a running program."""
 
     pid: int
     begin: float

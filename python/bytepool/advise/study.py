@@ -55,7 +55,7 @@ class Advice:
     replay: Replay | None
     verdict: Verdict
     left_out: list[str]
-    """What was not measured, and why."""
+    """The parts that were not measured, and why."""
 
     @property
     def cpu(self) -> float:

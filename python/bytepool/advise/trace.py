@@ -143,7 +143,7 @@ def _read_process(
         allocator, address, size = record.allocator, record.address, record.size
         if resized and allocator == realloc and record.tid == resized[1]:
             # memray shows a realloc as a free and an allocation. A block that shrinks stays the
-            # same: socket.recv() allocates what may come, and keeps what came.
+            # same: socket.recv() allocates the most it may receive, and keeps the received part.
             block = blocks[resized[0]]
             if size < block.size:
                 block.size, block.lifetime = size, None

@@ -42,7 +42,7 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Saving:
-    """What a remedy saves: the share of CPU time, of each round against its neighbour."""
+    """The saving of a remedy: the share of CPU time, of each round against its neighbour."""
 
     name: str
     rounds: tuple[float, ...]

@@ -1,4 +1,4 @@
-"""What ``install()`` puts in the place of ``asyncio.StreamReader`` and ``StreamReaderProtocol``.
+"""The classes by which ``install()`` replaces ``asyncio.StreamReader`` and its protocol.
 
 Libraries call these classes, derive from them and check instances with them. So they are classes,
 and ``isinstance`` accepts asyncio's own objects too, such as the streams of a subprocess.
@@ -53,5 +53,5 @@ class InstalledReaderProtocol(_AsyncioProtocol, metaclass=ABCMeta):
 
 
 def _receives_in_place(reader: object) -> TypeGuard[StreamReader]:
-    # A subclass with its own feed_data wants to see what comes.
+    # A subclass with its own feed_data must get all received bytes.
     return isinstance(reader, StreamReader) and type(reader).feed_data is StreamReader.feed_data

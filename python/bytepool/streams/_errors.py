@@ -7,7 +7,7 @@ error, it would keep the messages, and itself, until the garbage collector runs.
 - what a connection keeps has no traceback (the event loop's frames hold memory too);
 - what is raised is a copy, a new one for each read that fails.
 
-A future is a place that keeps errors, too: what it gets is a copy, and so is what is raised of it.
+Futures keep errors, too: a future gets a copy, and its waiters raise copies of that.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TypeVar
 
 _Error = TypeVar("_Error", bound=BaseException)
 
-# What the copy gets in another way, or is not to have.
+# Attributes that the copy gets in another way, or must not have.
 _NOT_COPIED = ("__traceback__", "__context__", "__dict__", "__weakref__", "args")
 _DESCRIPTORS: tuple[type, ...] = (types.MemberDescriptorType, types.GetSetDescriptorType)
 
@@ -30,7 +30,7 @@ def copy_error(error: _Error) -> _Error:
     try:
         kind = type(error)
         copy: _Error = kind.__new__(kind, *error.args)
-        # The base that is written in C keeps some of what it was made from outside of ``args``.
+        # The base that is written in C keeps some of its arguments outside of ``args``.
         base = next(base for base in kind.__mro__ if not base.__flags__ & _HEAP_TYPE)
         base.__init__(copy, *error.args)  # type: ignore[misc]
         copy.args = error.args

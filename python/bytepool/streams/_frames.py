@@ -26,7 +26,7 @@ def write_frame(
 
     ``header`` stands before the length field: its size is the ``offset`` of ``frames()``, whose
     other parameters are the same. Raises ValueError, before anything is written, if the length is
-    negative or has no room in ``length_size`` bytes. Call ``await writer.drain()`` now and then.
+    negative or does not fit into ``length_size`` bytes. Call ``await writer.drain()`` regularly.
     """
     view = memoryview(payload).cast("B")
     length = view.nbytes - adjustment

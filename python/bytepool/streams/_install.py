@@ -1,4 +1,4 @@
-"""Put the functions of ``bytepool.streams`` in the place of asyncio's, for the whole process."""
+"""Replace asyncio's functions by those of ``bytepool.streams``, for the whole process."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _FUNCTIONS = ("open_connection", "start_server", "open_unix_connection", "start_
 # asyncio's own modules, such as that of subprocesses, keep the classes of asyncio.streams.
 _CLASSES = {"StreamReader": InstalledReader, "StreamReaderProtocol": InstalledReaderProtocol}
 _lock = threading.Lock()
-# What asyncio had before, and what replaced it; empty while nothing is installed.
+# The replaced attributes of asyncio, with their old and new values.
 _replaced: list[tuple[ModuleType, str, Any, Any]] = []
 
 
 class Installation:
-    """What ``install()`` returns. As a context manager, it undoes the installation at its end."""
+    """The result of ``install()``. As a context manager, it undoes the installation at its end."""
 
     def __init__(self, *, owns: bool) -> None:
         self._owns = owns
@@ -40,7 +40,7 @@ class Installation:
         with _lock:
             if self._owns:
                 for module, name, before, ours in _replaced:
-                    # What somebody else has put there since then stays.
+                    # Another library's replacement stays.
                     if getattr(module, name) is ours:
                         setattr(module, name, before)
                 _replaced.clear()

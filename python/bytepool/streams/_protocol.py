@@ -44,8 +44,8 @@ class StreamWriter(asyncio.StreamWriter):
     ) -> None:
         """Do what asyncio's does. ``options`` are more arguments of ``loop.start_tls``.
 
-        What a client sent right behind its request, such as the hello behind a line of the PROXY
-        protocol, belongs to TLS and is not lost.
+        Bytes that a client sent right behind its request belong to TLS and are not lost: for
+        instance the hello behind a line of the PROXY protocol.
         """
         protocol, reader = self._protocol, self._reader
         options = {"ssl_handshake_timeout": None, "ssl_shutdown_timeout": None} | options
@@ -129,7 +129,7 @@ class StreamReaderProtocol(asyncio.BufferedProtocol):
     def _stream_reader(self) -> StreamReader | None:
         return self._reader_reference()
 
-    # What the transport calls.
+    # Called by the transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember the transport, and call a server's callback."""
@@ -184,7 +184,7 @@ class StreamReaderProtocol(asyncio.BufferedProtocol):
             self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the reader, and whoever waits until the transport is drained or closed."""
+        """Tell the reader, and wake all tasks in ``drain`` and ``wait_closed``."""
         reader = self._stream_reader
         if reader is not None:
             if exc is None:
@@ -218,7 +218,7 @@ class StreamReaderProtocol(asyncio.BufferedProtocol):
         if reader is None:
             return memoryview(_NOWHERE)
         # With TLS the hint says how much there is to decrypt. All of it must be read immediately:
-        # when the peer has closed, asyncio and uvloop fill one more buffer, and drop what is left.
+        # when the peer has closed, asyncio and uvloop fill one more buffer, and drop the rest.
         return reader._get_buffer(sizehint if sizehint > 0 and self._is_behind_tls() else 0)
 
     def buffer_updated(self, nbytes: int) -> None:
@@ -246,7 +246,7 @@ class StreamReaderProtocol(asyncio.BufferedProtocol):
         self._paused = True
 
     def resume_writing(self) -> None:
-        """Wake whoever waits in ``drain``."""
+        """Wake the tasks in ``drain``."""
         assert self._paused
         self._paused = False
         for waiter in self._drain_waiters:
@@ -260,7 +260,7 @@ class StreamReaderProtocol(asyncio.BufferedProtocol):
         get_protocol = getattr(self._transport, "get_protocol", None)
         return get_protocol is not None and get_protocol() is not self
 
-    # What asyncio's StreamWriter calls.
+    # Called by asyncio's StreamWriter.
 
     async def _drain_helper(self) -> None:
         if self._connection_lost:
@@ -298,7 +298,7 @@ class StreamReaderProtocol(asyncio.BufferedProtocol):
         self._replace_transport(writer.transport)  # type: ignore[arg-type]
 
     def __del__(self) -> None:
-        # What nobody has asked for is not to be reported when the future goes.
+        # asyncio must not report an error that nobody has asked for when the future is freed.
         closed = getattr(self, "_closed", None)
         if closed is not None and closed.done() and not closed.cancelled():
             closed.exception()

@@ -1,4 +1,4 @@
-"""The stream reader. What is native of it, receiving and reading, is in ``src/python/reader/``."""
+"""The stream reader. Its native half, which receives and reads, is in ``src/python/reader/``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LIMIT = 1 << 16  # asyncio's own default
 
 
 class _StreamOverError(Exception):
-    """What a read that waits for memory gets when the stream ends or breaks meanwhile."""
+    """Raised in a read that waits for memory when the stream ends or breaks."""
 
 
 class StreamReader(Reader, asyncio.StreamReader):  # type: ignore[misc]
@@ -80,7 +80,7 @@ class StreamReader(Reader, asyncio.StreamReader):  # type: ignore[misc]
     def exception(self) -> Exception | None:
         """Return what the connection broke with: the object that ``set_exception`` was given.
 
-        What reads raise is a copy of it, see ``_errors.py``.
+        Reads raise copies of it, see ``_errors.py``.
         """
         return self._exception
 
@@ -99,7 +99,7 @@ class StreamReader(Reader, asyncio.StreamReader):  # type: ignore[misc]
         """Remember the transport, to hold it back when too much comes."""
         assert self._transport is None, "Transport already set"
         self._transport = transport
-        # uvloop reads on as long as buffers are filled, before a task gets to say what it reads.
+        # uvloop keeps receiving while buffers are filled, before a task can start its next read.
         # With TLS, it also decrypts all of that.
         is_uvloop = type(transport).__module__.startswith("uvloop")
         has_tls = is_uvloop and transport.get_extra_info("sslcontext") is not None
@@ -127,7 +127,7 @@ class StreamReader(Reader, asyncio.StreamReader):  # type: ignore[misc]
         return line
 
     def _watch(self, waiter: asyncio.Future[None]) -> None:
-        """See to it that a read in place makes progress: it holds memory that others may need."""
+        """Check that a read in place makes progress: it holds memory that others may need."""
         assert self._stall_timeout is not None
         filled = self._progress[0] if self._progress else 0
         self._watched = (waiter, filled, self._loop.time())
@@ -191,7 +191,7 @@ class StreamReader(Reader, asyncio.StreamReader):  # type: ignore[misc]
         raise self._incomplete(total)
 
     def _refuse_memory(self) -> None:
-        """Let nobody wait for memory for what will never come."""
+        """End the wait for memory if the bytes for it can no longer come."""
         waiter = self._memory_waiter
         over = self._exception is not None or (self._eof and self._unread < self._memory_wanted)
         if over and waiter is not None and not waiter.done():

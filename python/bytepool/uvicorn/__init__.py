@@ -4,8 +4,8 @@
 at less cost. ``bytepool.asgi`` gives it whole bodies in pooled memory. Install both with
 ``pip install 'bytepool[uvicorn]'``.
 
-What goes through here is a body with a Content-Length of 128 KiB or more. All else is uvicorn's own
-code, as with ``--http httptools``.
+This class handles bodies with a Content-Length of 128 KiB or more. All else is uvicorn's own code,
+as with ``--http httptools``.
 """
 
 from __future__ import annotations

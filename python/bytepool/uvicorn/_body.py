@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # A body is received as ``bytes`` of so many bytes. ``request.body()`` need not join a single one,
 # and ``request.stream()`` holds one at a time.
 CHUNK = 1 << 20
-# After so many seconds an application that waits gets what has come, though the chunk is not full.
+# After so many seconds a waiting application gets a chunk that is not full.
 PATIENCE = 0.02
 
 _logger = logging.getLogger("uvicorn.error")
@@ -43,12 +43,12 @@ class IncomingBody:
         self.coming = size
         # Bytes that have come and are in no target: those that the parser got with the headers.
         self._early: bytes | memoryview = b""
-        # What is being filled, and the application's view if it is its memory.
+        # The memory that is being filled, and the application's view if it is its memory.
         self._target: Target | None = None
         self._view: memoryview | None = None
         # Memory of the application that the next message is to fill.
         self._wanted: memoryview | None = None
-        # What the application can have: bytes, or full targets, some with the view that they fill.
+        # Bytes for the application, or full targets, some with the view that they fill.
         self._ready: deque[tuple[Target, memoryview | None] | bytes] = deque()
         self._closed = False
         self._lost = False
@@ -62,7 +62,7 @@ class IncomingBody:
         if stall_timeout is not None:
             self._stall_timer = self._call_later(stall_timeout, self._check_progress)
 
-    # What the application calls.
+    # Called by the application.
 
     async def serve(self, scope: Any, receive: Any, send: Any) -> Any:
         """Run the application, as uvicorn does, with a ``receive`` that receives in place."""
@@ -148,7 +148,7 @@ class IncomingBody:
         return {"type": "http.request", "body": body, "more_body": more}
 
     def close(self) -> None:
-        """Let go of all memory. What still comes is dropped."""
+        """Let go of all memory. Later bytes are dropped."""
         self._closed = True
         self._ready.clear()
         self._target = self._view = self._wanted = None
@@ -157,7 +157,7 @@ class IncomingBody:
         if not self.coming:
             self.end()
 
-    # What the connection calls.
+    # Called by the connection.
 
     def begin(self, cycle: Any) -> None:
         """Take note of uvicorn's object for the request, which may wait behind another one."""
@@ -177,7 +177,7 @@ class IncomingBody:
             self._place_early()
 
     def get_buffer(self) -> memoryview | None:
-        """Return where the transport is to receive to; None if it is to drop what comes."""
+        """Return where the transport is to receive to; None if it is to drop all bytes."""
         if self._closed or (self._cycle is not None and self._cycle.response_complete):
             if not self._closed:
                 self.close()
@@ -198,7 +198,7 @@ class IncomingBody:
             self._hurry()
 
     def lose(self) -> None:
-        """Note that the connection is lost: what has come is all there is."""
+        """Note that the connection is lost: no more bytes will come."""
         self.end()
         if self._receive is None:
             self.close()
@@ -266,7 +266,7 @@ class IncomingBody:
             self._http.context.run(self._http.flow.resume_reading)
 
     def _hurry(self) -> None:
-        """Give the application what has come of the chunk, unless it is soon full."""
+        """Give the application the received part of the chunk, unless it is soon full."""
         if self._timer is None:
             self._timed = self._target
             self._timer = self._call_later(PATIENCE, self._give_part)

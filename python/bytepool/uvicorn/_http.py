@@ -35,7 +35,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin a connection."""
-        # What the event loop keeps has this context, and not the one of a request.
+        # Callbacks of the event loop get this context, and not the one of a request.
         self.context = copy_context()
         super().connection_made(transport)
 
@@ -118,7 +118,7 @@ class HttpConnection(HttpToolsProtocol):
         self.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell the application, after what has come of its body."""
+        """Tell the application, after the received part of its body."""
         if self.body is not None:
             self.body.lose()
             self.body = None

@@ -1,4 +1,4 @@
-"""What this package uses of uvicorn's inside, and a check that it is still there.
+"""The private parts of uvicorn that this package uses, and a check that they still exist.
 
 Known with uvicorn 0.54. If a later version differs, ``Protocol`` is uvicorn's own, with a warning.
 """

@@ -1,4 +1,4 @@
-"""What the event loop sees of a connection."""
+"""The protocol of a connection, which the event loop calls."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 
 class _Scratch(threading.local):
-    """Memory for what the parser sees. An event loop fills and parses it in one step."""
+    """Memory for the parser's input. An event loop fills and parses it in one step."""
 
     def __init__(self) -> None:
         self.large = memoryview(bytearray(64 << 10))
-        # For headers: what comes with them of a large body has to be copied.
+        # For headers: the part of a large body that comes with them has to be copied.
         self.small = self.large[: 16 << 10]
 
 
@@ -49,7 +49,7 @@ class Protocol(asyncio.BufferedProtocol):
         self._http.stall_timeout = self.stall_timeout
         self._scratch = _scratch.small
         self._tls = False
-        # What the transport was given because it had more than there was room for.
+        # Extra memory, if the transport had more bytes than the buffer could take.
         self._spare: memoryview | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -73,7 +73,7 @@ class Protocol(asyncio.BufferedProtocol):
             buffer = _scratch.large[: body.coming] if target is None else target
         if self._tls and sizehint > len(buffer):
             # All that can be decrypted must be read at once: when the peer has closed, asyncio and
-            # uvloop fill one more buffer, and drop what is left.
+            # uvloop fill one more buffer, and drop the rest.
             self._spare = buffer = memoryview(bytearray(sizehint))
         return buffer
 

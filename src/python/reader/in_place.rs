@@ -1,4 +1,4 @@
-//! What the steps of several reads share: memory for the result, receiving in place, and the early end of the stream.
+//! The common parts of several reads: memory for the result, receiving in place, and the early end of the stream.
 
 use pyo3::intern;
 use pyo3::prelude::*;

@@ -1,5 +1,5 @@
-//! What a read into pooled memory leaves behind when it is cancelled: that memory, so that it still counts towards the
-//! budget of its pool. `cancel.rs` says what becomes of it.
+//! The pooled memory of a cancelled read. The reader keeps it, so that it still counts towards the budget of its pool.
+//! `cancel.rs` keeps it, and gives it to the next read.
 
 use std::cell::{Cell, RefCell};
 
@@ -17,7 +17,7 @@ pub(super) struct Kept {
     prefix: RefCell<Vec<u8>>,
 }
 
-/// What a read into pooled memory reads.
+/// The kind of a read into pooled memory.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reads {
     View(usize),

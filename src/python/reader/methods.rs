@@ -21,7 +21,7 @@ impl Reader {
         Self::default()
     }
 
-    /// Says what it works with.
+    /// Sets the parts that the reader works with.
     fn _begin(
         &self,
         limit: usize,
@@ -72,13 +72,13 @@ impl Reader {
     /// Read exactly ``n`` bytes, and return them as ``bytes``.
     ///
     /// Large reads are received straight into the object that is returned. Raises IncompleteReadError, which
-    /// carries what came, if the stream ends before; ValueError if ``n`` is negative. When this is cancelled,
-    /// what had arrived is not lost: the next read gets it.
+    /// carries the received bytes, if the stream ends before; ValueError if ``n`` is negative. If this is cancelled,
+    /// no byte is lost: the next read gets the received bytes.
     fn readexactly(slf: Bound<'_, Self>, n: &Bound<'_, PyAny>) -> Read {
         Read::new(slf, "readexactly", Work::exactly(n))
     }
 
-    /// Read what has come, at least one byte and at most ``n`` bytes.
+    /// Read the received bytes: at least one, and at most ``n`` of them.
     ///
     /// If ``n`` is negative, read all until the stream ends. Empty bytes mean that the stream is over.
     #[pyo3(signature = (n = None), text_signature = "($self, n=-1)")]
@@ -90,14 +90,14 @@ impl Reader {
         Read::new(slf, "read", work)
     }
 
-    /// Read up to and including ``separator``, and return it with what comes before.
+    /// Read up to and including ``separator``, and return it with the bytes before it.
     ///
     /// From CPython 3.13 on ``separator`` may be a tuple of separators, of which the one that ends first
     /// counts.
     ///
     /// Raises LimitOverrunError if the separator is not within the reader's ``limit`` in bytes, and leaves
-    /// the bytes in the reader; IncompleteReadError, which carries what came, if the stream ends before;
-    /// ValueError if the separator is empty.
+    /// the bytes in the reader; IncompleteReadError, which carries the received bytes, if the stream ends
+    /// before; ValueError if the separator is empty.
     #[pyo3(signature = (separator = None), text_signature = "($self, separator=b'\\n')")]
     fn readuntil(slf: Bound<'_, Self>, separator: Option<&Bound<'_, PyAny>>) -> Read {
         let work = match separator {
@@ -107,7 +107,7 @@ impl Reader {
         Read::new(slf, "readuntil", work)
     }
 
-    /// Read a line with its line feed, or what is left if the stream ends before.
+    /// Read a line with its line feed, or the rest of the stream if it has no line feed.
     ///
     /// Raises ValueError if the line is longer than the reader's ``limit`` in bytes, and drops it.
     fn readline(slf: Bound<'_, Self>) -> Read {
@@ -123,9 +123,9 @@ impl Reader {
     /// ``buffer`` is anything writable and contiguous, of any shape and format. It must not be used while this
     /// waits.
     ///
-    /// Raises IncompleteReadError if the stream ends before: what came is in the buffer, and the error carries
-    /// the first ``limit`` bytes of it. Raises TypeError for a buffer that is read-only or not contiguous. When
-    /// this is cancelled, what had arrived is not lost: the next read gets it.
+    /// Raises IncompleteReadError if the stream ends before: the received bytes are in the buffer, and the error
+    /// carries the first ``limit`` of them. Raises TypeError for a buffer that is read-only or not contiguous. If
+    /// this is cancelled, no byte is lost: the next read gets the received bytes.
     fn readinto(slf: Bound<'_, Self>, buffer: Py<PyAny>) -> Read {
         Read::new(slf, "readinto", Ok(Work::new(Op::Into(buffer))))
     }
@@ -138,8 +138,8 @@ impl Reader {
     /// If the pool has a budget (``max_bytes``) that is used up, this waits until ``n`` bytes are free. What
     /// the peer sends meanwhile is read ahead up to twice the reader's limit, and then held back.
     ///
-    /// Raises IncompleteReadError if the stream ends before, with the first ``limit`` bytes of what came, and
-    /// what ``Pool.allocate_async`` raises. When this is cancelled, what had arrived is not lost. It stays in
+    /// Raises IncompleteReadError, which carries the first ``limit`` received bytes, if the stream ends before;
+    /// and the errors of ``Pool.allocate_async``. If this is cancelled, no byte is lost. The received bytes stay in
     /// the pool's memory until the next read: the same read goes on there.
     #[pyo3(signature = (n, *, max_size = None), text_signature = "($self, n, *, max_size=None)")]
     fn readview(
@@ -164,8 +164,9 @@ impl Reader {
     /// else the reader waits for memory that its own loop holds.
     ///
     /// The iteration ends where the stream ends between two messages. In the middle of one IncompleteReadError
-    /// is raised. With ``as_bytes=True`` it carries what came, and else the first ``limit`` bytes of that. ValueError is raised, before anything is allocated, for a message above ``max_size`` bytes
-    /// or one that would end before its length field does; and here for parameters that make no sense.
+    /// is raised. With ``as_bytes=True`` it carries the received bytes, otherwise the first ``limit`` of them.
+    /// ValueError is raised, before anything is allocated, for a message above ``max_size`` bytes, or for one that
+    /// would end before its length field does; and by this call for parameters that make no sense.
     #[pyo3(
         signature = (
             *, length_size = 4, byteorder = "big", offset = 0, adjustment = 0, strip = None,
@@ -218,7 +219,7 @@ impl Reader {
         state.ahead.has_memory() || state.target.is_some() || state.kept.is_some()
     }
 
-    /// How many bytes of a read in place have come, and how many are wanted; None if there is no such read.
+    /// How many bytes of a read in place were received, and how many it needs; None if there is no such read.
     #[getter]
     fn _progress(&self) -> Option<(usize, usize)> {
         let state = self.state.lock();
@@ -265,19 +266,19 @@ impl Reader {
         self.state.lock().paused = paused;
     }
 
-    /// Says what kind of transport it has, see `State`.
-    fn _expect(&self, greedy: bool, floods: bool) {
+    /// Sets how the transport delivers bytes, see `State`.
+    fn _expect(&self, keeps_receiving: bool, floods: bool) {
         let mut state = self.state.lock();
-        (state.greedy, state.floods) = (greedy, floods);
+        (state.keeps_receiving, state.floods) = (keeps_receiving, floods);
     }
 
-    /// How far it reads ahead, in bytes.
+    /// The size of the read-ahead in bytes.
     #[setter(_ahead)]
     fn set_ahead(&self, size: usize) {
         self.state.lock().window.size = size.max(1);
     }
 
-    /// From how many missing bytes on it receives in place.
+    /// A read that misses at least this many bytes is received in place.
     #[setter(_in_place)]
     fn set_in_place(&self, size: usize) {
         self.state.lock().window.in_place = size.max(1);

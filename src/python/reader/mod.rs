@@ -15,9 +15,9 @@
 //! take        removing unread bytes, and putting bytes back
 //! receive     bytes, and the end of the stream, from the transport
 //! separators  the search for a separator
-//! work        a read: what it reads, and how far it got
+//! work        a read: its kind, and its progress
 //! cancel      the end of a cancelled read, and going on with it
-//! in_place    what the steps below share: memory for the result, and receiving in place
+//! in_place    the common parts of several reads: memory for the result, and receiving in place
 //! until       one step of `readuntil` and `readline`
 //! frame       one step of reading a message of `frames()`
 //! step        one step of any read

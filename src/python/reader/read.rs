@@ -31,7 +31,7 @@ enum Stage {
     Done,
 }
 
-/// What a suspended read iterates over.
+/// The iterator of a suspended read.
 enum Wait {
     /// The iterator of a future.
     Future(Py<PyIterator>),
@@ -173,7 +173,7 @@ impl Read {
         self.step(py)
     }
 
-    /// Ends the read with that error. What had come stays for the next read.
+    /// Ends the read with that error. The received bytes stay for the next read.
     #[pyo3(signature = (kind, value = None, traceback = None))]
     #[expect(
         unused_variables,
@@ -214,7 +214,7 @@ impl Read {
         }
     }
 
-    /// Ends the read. What had come stays for the next read.
+    /// Ends the read. The received bytes stay for the next read.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         match self.swap(Stage::Done) {
             Stage::Running => Err(exception::<PyValueError>("coroutine already executing")),

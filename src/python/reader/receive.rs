@@ -36,7 +36,7 @@ impl Reader {
                     .saturating_sub(self.unread())
                     .max(ahead::LEAST)
                     .max(least);
-                let (memory, at) = self.room(py, size)?;
+                let (memory, at) = self.space(py, size)?;
                 let len = memory.get().len().saturating_sub(at).min(size);
                 (memory, at, len)
             }
@@ -86,7 +86,7 @@ impl Reader {
         let (stop, is_much, floods) = {
             let mut state = this.state.lock();
             let follows = state.may_follow && state.ahead.unread() == 0;
-            let stop = state.greedy && was_full && state.target.is_none() && !follows;
+            let stop = state.keeps_receiving && was_full && state.target.is_none() && !follows;
             state.may_follow = follows;
             (stop, state.is_much_unread(), state.floods)
         };
@@ -124,8 +124,8 @@ impl Reader {
         }
         let rest = export.len().saturating_sub(taken);
         if rest > 0 {
-            let (room, at) = self.room(py, rest)?;
-            room.get().fill(at, &export, taken, rest)?;
+            let (space, at) = self.space(py, rest)?;
+            space.get().fill(at, &export, taken, rest)?;
             self.state.lock().ahead.add(rest);
         }
         self.expose(py)?;
@@ -175,8 +175,8 @@ impl Reader {
         if n == 0 {
             return Ok(());
         }
-        let (room, at) = self.room(py, n)?;
-        memory.copy_to(from, room.get(), at, n)?;
+        let (space, at) = self.space(py, n)?;
+        memory.copy_to(from, space.get(), at, n)?;
         self.state.lock().ahead.add(n);
         Ok(())
     }

@@ -31,13 +31,13 @@ pub(super) struct State {
     pub(super) window: Window,
     /// The memory that a waiting read wants filled.
     pub(super) target: Option<Py<ReceiveBuffer>>,
-    /// Whether bytes have come for a read in place that has not returned yet.
+    /// Whether bytes were received for a read in place that has not returned yet.
     pub(super) has_begun: bool,
-    /// What a cancelled read left behind.
+    /// The memory of a cancelled read.
     pub(super) kept: Option<Kept>,
     /// The memory that the transport was given to fill.
     pub(super) lent: Option<Lent>,
-    /// The future of the waiting task, and what it waits for.
+    /// The future of the waiting task, and the condition that it waits for.
     pub(super) waiter: Option<Py<PyAny>>,
     pub(super) want: Want,
     pub(super) eof: bool,
@@ -51,12 +51,12 @@ pub(super) struct State {
     pub(super) pool: Option<Py<PyAny>>,
     pub(super) limit: usize,
     /// Whether the transport keeps receiving while buffers are full, before any task can run.
-    pub(super) greedy: bool,
+    pub(super) keeps_receiving: bool,
     /// Whether the transport delivers much more before any task can run, full buffers or not.
     pub(super) floods: bool,
     /// Whether a read was just completed, so that the header of the next message may be received with it.
     pub(super) may_follow: bool,
-    /// Somebody is to be told when a read in place waits, to see to it that it makes progress.
+    /// Whether the Python half checks that reads in place make progress (`stall_timeout`).
     pub(super) is_watched: bool,
     /// The view that was returned last, if the pool has a budget.
     pub(super) last_view: Option<Py<PyWeakrefReference>>,
@@ -82,7 +82,7 @@ pub(super) enum Place {
     Elsewhere,
 }
 
-/// What a task waits for.
+/// The condition that a task waits for.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(super) enum Want {
     #[default]
@@ -95,7 +95,7 @@ pub(super) enum Want {
 }
 
 impl State {
-    /// The number of bytes that came, and that no read has returned or waits for.
+    /// The number of received bytes that no read has returned or waits for.
     pub(super) fn unread(&self) -> usize {
         let kept = self.kept.as_ref().map_or(0, Kept::came);
         self.ahead.unread().saturating_add(kept)
@@ -248,7 +248,7 @@ impl Reader {
         drop(forgotten);
     }
 
-    /// Nothing more is received: what the transport was told to fill is not kept.
+    /// Nothing more is received: drops the memory that the transport was to fill.
     pub(super) fn forget_lent(&self) {
         let lent = self.state.lock().lent.take();
         drop(lent);

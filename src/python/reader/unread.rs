@@ -11,7 +11,7 @@ const FEW: usize = 4 << 10;
 
 impl Reader {
     /// The memory for the next `n` bytes, and their offset in it.
-    pub(super) fn room<'py>(
+    pub(super) fn space<'py>(
         &self,
         py: Python<'py>,
         n: usize,

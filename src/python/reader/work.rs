@@ -1,4 +1,4 @@
-//! A read: what it reads, and how far it got.
+//! A read: its kind, and its progress.
 
 use pyo3::exceptions::{PyOverflowError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -10,7 +10,7 @@ use super::state::{Reader, Want};
 use crate::python::bytes::ReceiveBuffer;
 use crate::python::error::exception;
 
-/// What a read reads.
+/// The kind of a read.
 pub(in crate::python) enum Op {
     Exactly(usize),
     /// Any received bytes, up to this many.
@@ -48,7 +48,7 @@ pub(in crate::python) struct Work {
     pub(super) prefix: Vec<u8>,
 }
 
-/// What a step of a read came to.
+/// The result of a step of a read.
 pub(super) enum Progress {
     Ready(Py<PyAny>),
     Wait(Want),
