@@ -171,7 +171,7 @@ mod tests {
 
     use super::*;
     use crate::config::Config;
-    use crate::sync::Arc;
+    use crate::sync::{Arc, Mutex};
 
     fn pool(max_size: usize, max_bytes: usize) -> Pool {
         let max_bytes = Some(max_bytes);
@@ -202,6 +202,42 @@ mod tests {
 
     fn is_granted(guard: &WaiterGuard<&Pool>, n: usize) -> bool {
         Pool::lend_to_waiter(guard.pool, n, &guard.waiter).is_some_and(|lent| lent.is_ok())
+    }
+
+    /// Queues three requests of 512 bytes. When they are woken, their numbers are noted.
+    fn three_waiters(pool: &Pool) -> ([WaiterGuard<&Pool>; 3], Arc<Mutex<Vec<u8>>>) {
+        let woken = Arc::new(Mutex::new(Vec::new()));
+        let guards = [0, 1, 2].map(|number| {
+            let woken = Arc::clone(&woken);
+            let wake = Wake::new(move || woken.lock().push(number));
+            WaiterGuard::enqueue(pool, 512, wake.unwrap()).unwrap()
+        });
+        (guards, woken)
+    }
+
+    #[test]
+    fn freed_memory_wakes_as_many_waiters_as_it_suffices_for_oldest_first() {
+        let pool = pool(256, 1024);
+        let held = pool.acquire(1024).unwrap();
+        let ([first, second, third], woken) = three_waiters(&pool);
+        drop(held);
+        assert_eq!(*woken.lock(), [0, 1]);
+        assert!(is_granted(&first, 512));
+        assert_eq!(*woken.lock(), [0, 1, 2]);
+        assert!(is_granted(&second, 512) && is_granted(&third, 512));
+    }
+
+    #[test]
+    fn closing_the_pool_wakes_all_waiters() {
+        let pool = pool(256, 1024);
+        let _held = pool.acquire(1024).unwrap();
+        let (guards, woken) = three_waiters(&pool);
+        pool.close();
+        assert_eq!(*woken.lock(), [0, 1, 2]);
+        for guard in guards {
+            let lent = Pool::lend_to_waiter(&pool, 512, &guard.waiter).unwrap();
+            assert!(matches!(lent, Err(Error::Closed { requested: 512 })));
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::thread;
 use super::acquire::LARGEST_REQUEST;
 use super::*;
 use crate::buffer::Buffer;
+use crate::config::Zero;
 use crate::sync::Arc;
 
 fn pool(min_size: usize, max_size: usize, max_buffers: usize) -> Pool {
@@ -151,6 +152,20 @@ fn printing_a_buffer_does_not_show_its_contents() {
     let pool = Pool::null();
     let buffer = pool.acquire(3).unwrap();
     assert_eq!(format!("{buffer:?}"), "Buffer { len: 3, .. }");
+}
+
+#[test]
+fn with_zero_release_idle_memory_holds_no_old_bytes() {
+    for (zero, left) in [(Zero::Never, 7), (Zero::Release, 0), (Zero::Allocate, 7)] {
+        let pool = Pool::new(Config {
+            zero,
+            ..Config::DEFAULT
+        })
+        .unwrap();
+        pool.acquire(100).unwrap().fill(7);
+        let idle = pool.buckets[pool.class_of(100)].pop_slow().unwrap();
+        assert_eq!(idle[..100], [left; 100]);
+    }
 }
 
 #[test]
