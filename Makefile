@@ -248,10 +248,22 @@ sdist: needs-release ## build the source distribution in target/dist
 test-sdist: sdist ## build the source distribution without a network, and run its tests
 	bash scripts/sdist.sh
 
+# A Debian 13 with nothing but the packages that the README names.
+NEWCOMER := bash scripts/debian.sh newcomer "$$(sed -n 's/^apt install //p' README.md)"
+
 .PHONY: test-debian
 test-debian: ## follow the README in a new Debian 13, with nothing but the packages that the README names
 	rm -rf target/debian13/newcomer
-	bash scripts/debian.sh newcomer "$$(sed -n 's/^apt install //p' README.md)" "make demo; make test"
+	$(NEWCOMER) "make demo; make test"
+
+.PHONY: test-msrv
+test-msrv: ## compile everything with the oldest supported Rust, which is Debian 13's
+	$(NEWCOMER) "cargo --version; CARGO_TARGET_DIR=/target make check"
+
+.PHONY: check
+check: needs ## compile the core, its tests and benchmarks, and the extension, without a result
+	cargo check --locked --all-targets
+	cargo check --locked --features python
 
 .PHONY: test-windows
 test-windows: ## run the tests of the core, and the wheel's, on Windows: under wine in a Debian 13
