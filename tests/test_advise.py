@@ -130,6 +130,7 @@ def test_real_server_with_small_messages_stops_here(tmp_path: Path) -> None:
     server = PROGRAMS / "stream_server.py"
     done = advise(*ROUNDS, "--load", load, "--json", figures, server, port)
     assert done.returncode == 0, done.stderr
+    assert done.stderr.count("the first run was stopped as with Ctrl-C") == 1
     found = json.loads(figures.read_text())
     assert found["verdict"] == "stop"
     assert all(run["load_status"] == 0 for run in found["plain"])

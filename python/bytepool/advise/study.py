@@ -126,6 +126,12 @@ class Study:
                 os.close(stdin)
         if first.failed:
             raise FailedError(_failure(first), first.status)
+        if first.stopped and not first.interrupted:
+            # Python's traceback of an interrupt looks like a failure.
+            print(
+                "bytepool.advise: the first run was stopped as with Ctrl-C, and more runs follow",
+                file=sys.stderr,
+            )
         if first.stopped and first.interrupted:
             self.program = dataclasses.replace(self.program, seconds=first.seconds)
         elif first.interrupted:
