@@ -115,7 +115,7 @@ def take(world: World) -> Any:
     return held(world, Waiter).take()
 
 
-def ticket(world: World) -> Any:
+def queued_waiter(world: World) -> Any:
     pool = world.pool() if world.read.below(8) else world.make.anything()
     return Waiter(pool, world.make.number(), Sly(world.make))
 
@@ -269,7 +269,7 @@ STEPS: list[Callable[[World], Any]] = [
     call,
     new_pool,
     null_pool,
-    ticket,
+    queued_waiter,
     wait_async,
     part_of_view,
     export,

@@ -231,7 +231,7 @@ async def check_server(url: str) -> None:
 
 
 @pytest.mark.parametrize("http", [HttpToolsProtocol, H11Protocol])
-def test_it_works_on_uvicorns_own_protocols(http: Any) -> None:
+def test_bodies_on_uvicorns_own_protocols(http: Any) -> None:
     async def main() -> None:
         async with serving(hash_body, http) as server:
             await check_server(server.url)
@@ -239,7 +239,7 @@ def test_it_works_on_uvicorns_own_protocols(http: Any) -> None:
     asyncio.run(main())
 
 
-def test_it_works_on_hypercorn() -> None:
+def test_bodies_on_hypercorn() -> None:
     async def main() -> None:
         stop = asyncio.Event()
         with socket.create_server(("127.0.0.1", 0)) as sock:

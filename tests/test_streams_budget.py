@@ -63,7 +63,7 @@ def test_readview_of_a_dead_stream_does_not_wait_for_a_budget(run: Any, broken: 
 
 
 @pytest.mark.parametrize("broken", [False, True])
-def test_who_waits_for_the_budget_is_told_that_the_stream_is_over(run: Any, broken: bool) -> None:
+def test_end_of_the_stream_ends_a_wait_for_the_budget(run: Any, broken: bool) -> None:
     async def main() -> None:
         pool = Pool(4096, 4096, max_bytes=4096)
         held = pool.allocate(4096)
@@ -84,7 +84,7 @@ def test_who_waits_for_the_budget_is_told_that_the_stream_is_over(run: Any, brok
     run(main())
 
 
-def test_what_is_all_there_is_waited_for_though_the_stream_is_over(run: Any) -> None:
+def test_end_of_the_stream_keeps_a_wait_for_the_budget_whose_bytes_are_received(run: Any) -> None:
     async def main() -> None:
         pool = Pool(4096, 4096, max_bytes=4096)
         held = pool.allocate(4096)
@@ -100,7 +100,7 @@ def test_what_is_all_there_is_waited_for_though_the_stream_is_over(run: Any) -> 
     run(main())
 
 
-def test_a_view_that_was_waited_for_is_no_handle_that_was_dropped(run: Any) -> None:
+def test_view_after_a_wait_does_not_count_as_dropped(run: Any) -> None:
     async def main() -> None:
         pool = Pool(4096, 4096, max_bytes=4096, track="all")
         held = pool.allocate(4096)

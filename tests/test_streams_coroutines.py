@@ -36,7 +36,7 @@ def drive(main: Callable[[streams.StreamReader], Awaitable[Any]], **options: Any
 
 @pytest.mark.parametrize("debug", [False, True])
 @pytest.mark.parametrize("name", READS)
-def test_it_goes_wherever_a_coroutine_goes(name: str, debug: bool) -> None:
+def test_reads_are_accepted_wherever_coroutines_are(name: str, debug: bool) -> None:
     async def main(reader: streams.StreamReader) -> None:
         loop = asyncio.get_running_loop()
         ways: list[Callable[[Any], Awaitable[Any]]] = [

@@ -149,7 +149,7 @@ def test_length_that_makes_no_sense_raises_before_anything_is_allocated(
 
 @pytest.mark.parametrize("sent", range(9))
 @pytest.mark.parametrize("in_place", [1, 65_536])
-def test_end_of_stream_in_a_message_carries_what_came(sent: int, in_place: int) -> None:
+def test_end_of_stream_in_a_message_carries_the_received_bytes(sent: int, in_place: int) -> None:
     async def main(reader: streams.StreamReader) -> None:
         reader._in_place = in_place
         task: asyncio.Future[Any] = asyncio.ensure_future(collect(reader))
@@ -263,7 +263,7 @@ def test_write_frame_refuses_a_length_that_does_not_fit() -> None:
     in_place=st.sampled_from([1, 20, 100, 65_536]),
     as_bytes=st.booleans(),
 )
-def test_what_is_written_is_read_however_it_arrives(
+def test_written_frames_are_read_in_pieces_of_any_size(
     payloads: list[bytes],
     cuts: list[int],
     strip: int | None,

@@ -34,7 +34,7 @@ class TestReader:
 
         return asyncio.run(run())
 
-    def test_end_of_stream_carries_what_came(self, pool: Pool) -> None:
+    def test_end_of_stream_carries_the_received_bytes(self, pool: Pool) -> None:
         async def main(reader: streams.StreamReader) -> None:
             for read in (lambda: reader.readview(10), lambda: reader.readinto(bytearray(10))):
                 reader._eof = False
@@ -56,7 +56,7 @@ class TestReader:
         self.drive(main, pool)
 
     @pytest.mark.parametrize("complete", [False, True])
-    def test_cancelled_it_loses_nothing(self, pool: Pool, complete: bool) -> None:
+    def test_cancelled_read_loses_no_byte(self, pool: Pool, complete: bool) -> None:
         async def main(reader: streams.StreamReader) -> None:
             reader.feed_data(b"01")
             task = asyncio.ensure_future(reader.readview(8))

@@ -41,7 +41,7 @@ def test_start_tls_keeps_receiving_into_targets(run: Any) -> None:
 
 
 @pytest.mark.parametrize("waits", ["for anything", "for little"])
-def test_what_came_over_tls_before_the_peer_closed_is_not_lost(run: Any, waits: str) -> None:
+def test_bytes_before_the_peer_closes_a_tls_connection_are_read(run: Any, waits: str) -> None:
     """Asyncio and uvloop fill one more buffer then: all that is left must go into it."""
     listener = socket.create_server(("127.0.0.1", 0))
 

@@ -128,7 +128,7 @@ def test_asyncio_itself_refuses_the_exporter() -> None:
         run("asyncio", send(Pool(), write_the_exporter, [b"message"]))
 
 
-def test_this_would_catch_a_buffer_that_is_reused_too_soon() -> None:
+def test_static_buffer_that_is_reused_too_soon_sends_wrong_bytes() -> None:
     """The same run with one static bytearray, which uvloop sends as it is when it gets to it."""
     memory = bytearray(N)
 

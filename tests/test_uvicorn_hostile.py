@@ -31,7 +31,7 @@ MIB = 1 << 20
 run = run_fixture()
 
 
-def test_what_came_before_a_disconnect_is_not_left_out(run: Run) -> None:
+def test_bytes_before_a_disconnect_reach_the_application(run: Run) -> None:
     async def main() -> None:
         got: list[Any] = []
 
