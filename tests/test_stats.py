@@ -137,7 +137,7 @@ def test_str_is_a_table() -> None:
         "4 KiB      0       2         0      0     0       2     2\n"
         "in use: 3 buffers, 12.9 KiB (peak at most 8 buffers, 17.9 KiB)\n"
         "idle: 2 KiB (peak at most 10 KiB), hit rate: 99.4%\n"
-        "transient: 1, dropped: 5, deferred: 1, waits: 0\n"
+        "transient: 1, returned without release: 5, deferred: 1, waits: 0\n"
         "freed: discarded 3\n"
         "released, but still held by views: 4 KiB"
     )
@@ -147,7 +147,7 @@ def test_str_of_an_unused_pool() -> None:
     assert str(Pool.null().stats()) == (
         "in use: 0 buffers, 0 B (peak at most 0 buffers, 0 B)\n"
         "idle: 0 B (peak at most 0 B), hit rate: 0.0%\n"
-        "transient: 0, dropped: 0, deferred: 0, waits: 0"
+        "transient: 0, returned without release: 0, deferred: 0, waits: 0"
     )
 
 

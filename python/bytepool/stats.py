@@ -159,7 +159,7 @@ class Stats:
             f" {size_text(self.peak_outstanding_bytes)})",
             f"idle: {size_text(self.idle_bytes)} (peak at most {size_text(self.peak_idle_bytes)}),"
             f" hit rate: {self.hit_rate:.1%}",
-            f"transient: {self.transient:,}, dropped: {self.dropped:,},"
+            f"transient: {self.transient:,}, returned without release: {self.dropped:,},"
             f" deferred: {self.deferred:,}, waits: {self.waits:,}",
             *self._unusual(),
         ]
