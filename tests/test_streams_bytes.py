@@ -162,6 +162,23 @@ def test_result_is_the_very_memory_that_was_filled() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("last", [1, 2, 5000])
+def test_result_is_returned_only_when_its_last_bytes_are_received(last: int) -> None:
+    async def main() -> None:
+        reader = streams.StreamReader()
+        transport = Transport(reader, lambda _: None)
+        content = pattern(N)
+        task = asyncio.ensure_future(reader.readexactly(N))
+        await asyncio.sleep(0)
+        transport.receive(content[:-last])
+        await asyncio.sleep(0.01)
+        assert not task.done()
+        transport.receive(content[-last:])
+        assert await asyncio.wait_for(task, 5) == content
+
+    asyncio.run(main())
+
+
 class TestTransportThatDoesNotBehave:
     def drive(self, main: Callable[[streams.StreamReader], Awaitable[None]]) -> None:
         async def run() -> None:
