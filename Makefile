@@ -283,7 +283,8 @@ needs-release: .venv/installed
 
 .PHONY: build
 build: .venv/installed ## build the extension, and install it in .venv
-	env -u CONDA_PREFIX VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/maturin develop --release --locked $(QUIET)
+	@# maturin also calls pip, to see that all dependencies are installed.
+	env -u CONDA_PREFIX PIP_QUIET=1 VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/maturin develop --release --locked $(QUIET)
 
 .venv/installed: pyproject.toml | needs
 	$(PYTHON) -m venv .venv
