@@ -34,7 +34,8 @@ for requirement in tomllib.load(open("pyproject.toml", "rb"))["dependency-groups
     if requirement not in ("cffi", "gevent", "memray", "trustme"):
         print(requirement)
 PY
-        "$bin/pip" install --quiet --prefer-binary --requirement "$root/requirements"
+        # pip takes the newest pydantic, unless it may not build the part that is written in Rust.
+        "$bin/pip" install --quiet --prefer-binary --only-binary=pydantic-core --requirement "$root/requirements"
         .venv/bin/python -m trustme --quiet --dir "$env" --identities localhost
         cat >"$("$bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/trustme.py" <<PY
 class CA:
