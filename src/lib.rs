@@ -66,6 +66,7 @@ mod error;
 mod evict;
 mod fallible;
 mod interval;
+mod malloc;
 mod memory_limit;
 mod pool;
 #[cfg(feature = "python")]

@@ -6,6 +6,7 @@ use memmap2::MmapMut;
 
 use crate::error::Error;
 use crate::fallible::boxed;
+use crate::malloc::expect_large_blocks;
 use crate::sync::ProcessCount;
 
 /// Memory of this many bytes and more begins at a page, which direct file access (`O_DIRECT`) needs.
@@ -20,6 +21,15 @@ const CACHE_LINE: usize = 64;
 const MAX_MAPPINGS: usize = 30_000;
 
 static MAPPINGS: ProcessCount = ProcessCount::new();
+
+/// The bytes of memory that would be mapped if there were not so many mappings: in use, and freed since the
+/// allocator was last told to return memory.
+static UNMAPPED: ProcessCount = ProcessCount::new();
+static UNMAPPED_FREED: ProcessCount = ProcessCount::new();
+
+/// The allocator may keep as much freed memory as is in use, or this many bytes.
+#[cfg(feature = "python")]
+const MAY_KEEP: usize = 64 << 20;
 
 /// Pooled memory of this many bytes and more is a mapping of its own, which is unmapped when it is freed.
 /// Smaller memory comes from the allocator: freed memory may stay in the process, but costs no system call.
@@ -46,6 +56,8 @@ struct Block {
 enum Memory {
     /// The bytes begin at the offset, which aligns them.
     Heap(Vec<u8>, usize),
+    /// The same, but memory that would be mapped if there were not so many mappings.
+    Unmapped(Vec<u8>, usize),
     Mapped(MmapMut, Counted),
 }
 
@@ -61,8 +73,27 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        MAPPINGS.subtract();
+        MAPPINGS.subtract(1);
     }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        if let Memory::Unmapped(bytes, _) = &self.memory {
+            UNMAPPED.subtract(bytes.len());
+            UNMAPPED_FREED.add(bytes.len());
+        }
+    }
+}
+
+/// Whether the allocator should now return free memory to the system. Then the caller has to see to it.
+///
+/// The allocator may keep what is freed below a small block in use. Memory of pools is told to return only if it is
+/// not mapped, and only when more of it was freed than is in use, because to return it takes a system call for each
+/// part of it.
+#[cfg(feature = "python")]
+pub(crate) fn allocator_should_return_memory() -> bool {
+    UNMAPPED_FREED.get() >= UNMAPPED.get().max(MAY_KEEP) && UNMAPPED_FREED.take() > 0
 }
 
 /// Frees memory that left a pool. No lock is held when it is called.
@@ -84,11 +115,11 @@ impl Storage {
             return Self::heap(size);
         }
         let Some(counted) = Counted::new() else {
-            return Self::heap(size);
+            return Self::unmapped(size);
         };
         let Ok(mapping) = MmapMut::map_anon(size) else {
             // Other code may have used up the mappings. Then there may be memory all the same.
-            return Self::heap(size);
+            return Self::unmapped(size);
         };
         #[cfg(target_os = "linux")]
         {
@@ -105,13 +136,20 @@ impl Storage {
 
     /// Zeroed memory from the allocator. Where `vec!` would abort the process, this is an error.
     pub(crate) fn heap(size: usize) -> Result<Self, Error> {
-        let align = if size < PAGE { CACHE_LINE } else { PAGE };
-        // An aligned allocation would write zeros into memory that the system has zeroed already.
-        let memory = size.checked_add(align).ok_or(());
-        let memory: Result<Vec<u8>, _> = memory.and_then(bytemuck::allocation::try_zeroed_vec);
-        let memory = memory.map_err(|()| Error::OutOfMemory { requested: size })?;
-        let offset = memory.as_ptr().align_offset(align);
+        let (memory, offset) = allocate(size)?;
         Self::with(size, Memory::Heap(memory, offset))
+    }
+
+    /// The same for memory that cannot be mapped.
+    #[cold]
+    fn unmapped(size: usize) -> Result<Self, Error> {
+        // Else the allocator maps it, too.
+        expect_large_blocks(size);
+        let (memory, offset) = allocate(size)?;
+        let taken = memory.len();
+        let storage = Self::with(size, Memory::Unmapped(memory, offset))?;
+        UNMAPPED.add(taken);
+        Ok(storage)
     }
 
     fn with(len: usize, memory: Memory) -> Result<Self, Error> {
@@ -132,7 +170,9 @@ impl Storage {
     #[cfg(feature = "python")]
     pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
         match &mut self.block_mut().memory {
-            Memory::Heap(bytes, offset) => bytes.as_mut_ptr().wrapping_add(*offset),
+            Memory::Heap(bytes, offset) | Memory::Unmapped(bytes, offset) => {
+                bytes.as_mut_ptr().wrapping_add(*offset)
+            }
             Memory::Mapped(bytes, _) => bytes.as_mut_ptr(),
         }
     }
@@ -143,6 +183,17 @@ impl Storage {
     }
 }
 
+/// Zeroed bytes, and the offset from which on there are `size` aligned ones.
+fn allocate(size: usize) -> Result<(Vec<u8>, usize), Error> {
+    let align = if size < PAGE { CACHE_LINE } else { PAGE };
+    // An aligned allocation would write zeros into memory that the system has zeroed already.
+    let memory = size.checked_add(align).ok_or(());
+    let memory: Result<Vec<u8>, _> = memory.and_then(bytemuck::allocation::try_zeroed_vec);
+    let memory = memory.map_err(|()| Error::OutOfMemory { requested: size })?;
+    let offset = memory.as_ptr().align_offset(align);
+    Ok((memory, offset))
+}
+
 impl Deref for Storage {
     type Target = [u8];
 
@@ -150,7 +201,7 @@ impl Deref for Storage {
     fn deref(&self) -> &[u8] {
         let Block { len, memory } = self.block();
         match memory {
-            Memory::Heap(bytes, offset) => {
+            Memory::Heap(bytes, offset) | Memory::Unmapped(bytes, offset) => {
                 let bytes = bytes.get(*offset..).unwrap_or_default();
                 bytes.get(..*len).unwrap_or_default()
             }
@@ -164,7 +215,7 @@ impl DerefMut for Storage {
     fn deref_mut(&mut self) -> &mut [u8] {
         let Block { len, memory } = self.block_mut();
         match memory {
-            Memory::Heap(bytes, offset) => {
+            Memory::Heap(bytes, offset) | Memory::Unmapped(bytes, offset) => {
                 let bytes = bytes.get_mut(*offset..).unwrap_or_default();
                 bytes.get_mut(..*len).unwrap_or_default()
             }

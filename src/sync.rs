@@ -25,8 +25,23 @@ impl ProcessCount {
         self.0.fetch_update(relaxed, relaxed, add).is_ok()
     }
 
-    pub(crate) fn subtract(&self) {
-        self.0.fetch_sub(1, std::sync::atomic::Ordering::Relaxed);
+    pub(crate) fn add(&self, n: usize) {
+        self.0.fetch_add(n, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    pub(crate) fn subtract(&self, n: usize) {
+        self.0.fetch_sub(n, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    #[cfg(feature = "python")]
+    pub(crate) fn get(&self) -> usize {
+        self.0.load(std::sync::atomic::Ordering::Relaxed)
+    }
+
+    /// Sets it to zero, and returns what it was.
+    #[cfg(feature = "python")]
+    pub(crate) fn take(&self) -> usize {
+        self.0.swap(0, std::sync::atomic::Ordering::Relaxed)
     }
 }
 

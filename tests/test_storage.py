@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import sys
 import tempfile
 from pathlib import Path
@@ -93,3 +94,41 @@ def test_pools_of_a_process_leave_mappings_for_the_rest_of_it() -> None:
         print("end")
     """
     assert run_python(code) == "end\n"
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="asks glibc for its memory back")
+def test_memory_beyond_the_mappings_returns_to_the_system_when_it_is_freed() -> None:
+    """The allocator alone keeps all that is below a small block in use."""
+    code = """
+        from pathlib import Path
+        from bytepool import Pool
+
+        def resident():
+            return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+        def further():
+            views = [pool.view(64 << 10) for _ in range(5_000)]
+            for view in views:
+                view[::4096] = bytes(16)
+            small.extend(bytes(600) for _ in range(1000))
+            assert resident() - before > 300 << 20
+            return views
+
+        def fail():
+            raise KeyError("kept")
+
+        pool = Pool(max_idle_bytes=0)
+        mapped = [pool.view(64 << 10) for _ in range(30_000)]
+        small = []
+        before = resident()
+        views = further()
+        del views[::2]
+        views.clear()
+        assert resident() - before < 80 << 20
+        try:
+            [further(), fail()]  # the list is freed while the exception is on its way
+        except KeyError as error:
+            assert error.args == ("kept",)
+        assert resident() - before < 80 << 20
+    """
+    assert run_python(code) == ""

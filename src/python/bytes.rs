@@ -26,9 +26,9 @@ use pyo3::types::{PyBytes, PyMemoryView};
 
 use super::error::exception;
 use super::lease::{Address, disown};
-use super::malloc::expect_large_blocks;
 use crate::buffer::Buffer;
 use crate::fallible::{boxed, zeros};
+use crate::malloc::expect_large_blocks;
 use crate::pool::Pool;
 use crate::sync::{AtomicUsize, Mutex, Ordering};
 

@@ -1,30 +1,28 @@
-//! A hint to the C library's malloc: large `bytes` objects are to come.
+//! A request to the C library's malloc: to return free memory to the system.
 
-use std::hint::black_box;
+use pyo3::intern;
+use pyo3::prelude::*;
 
-use crate::sync::{AtomicBool, Ordering};
-
-/// Objects from this size on get a mapping of their own from glibc, at first.
-const LARGE: usize = 128 << 10;
-/// A little less than the largest block from which glibc learns (32 MiB).
-const LARGEST: usize = (32 << 20) - (64 << 10);
-
-/// Lets malloc keep the memory of freed `bytes` objects of at least `n` bytes for the next ones.
+/// Returns the free memory of malloc to the system, if this is glibc: others have no such call or need none.
 ///
-/// By default glibc returns a large block to the system when it is freed, so that every page of the next one is
-/// faulted in anew. It learns from the blocks that it sees: a freed block of up to 32 MiB raises the size from which
-/// blocks are mapped to that of the block, and the free memory that is kept at the end of the heap to twice as much
-/// (`mallopt(3)`, `M_MMAP_THRESHOLD` and `M_TRIM_THRESHOLD`). So one block of that size is allocated and freed, once
-/// in a process. No page of it is touched. Where a program or a tunable has set these limits, glibc does not learn,
-/// and this has no effect.
-pub(super) fn expect_large_blocks(n: usize) {
-    static DONE: AtomicBool = AtomicBool::new(false);
-    if n < LARGE || DONE.load(Ordering::Relaxed) || DONE.swap(true, Ordering::Relaxed) {
+/// glibc itself returns only what is free above the last block in use, however small that is. This call returns
+/// each free page. It goes through ctypes, so that this crate needs no unsafe code for it.
+pub(super) fn trim(py: Python<'_>) {
+    if !cfg!(target_env = "gnu") {
         return;
     }
-    let mut block = Vec::<u8>::new();
-    // Without memory for it, malloc learns nothing.
-    if cfg!(target_env = "gnu") && block.try_reserve_exact(LARGEST).is_ok() {
-        drop(black_box(block));
+    // Memory may be freed because an exception ends a function.
+    let raised = PyErr::take(py);
+    // Where ctypes is missing or the interpreter is ending, the memory stays with malloc, which reuses it.
+    let _ = malloc_trim(py);
+    if let Some(raised) = raised {
+        raised.restore(py);
     }
+}
+
+fn malloc_trim(py: Python<'_>) -> PyResult<()> {
+    let ctypes = py.import(intern!(py, "ctypes"))?;
+    let library = ctypes.call_method1(intern!(py, "CDLL"), (py.None(),))?;
+    library.call_method1(intern!(py, "malloc_trim"), (0,))?;
+    Ok(())
 }

@@ -10,6 +10,7 @@
 //! config     the constructor's arguments, the environment variable BYTEPOOL, repr
 //! stats      a snapshot of the counters as dataclasses
 //! tracking   which buffers are recorded, and their records
+//! malloc     a request to the C library's malloc to return free memory to the system
 //! shared     what a pool shares with its buffers: the core's pool, by Python's reference count; lending
 //! registry   all pools of the process
 //! garbage    garbage collection for refused requests
@@ -21,7 +22,6 @@
 //! allocator  the class `Allocator`
 //! budget::waiter, pool::methods   the class `Waiter`; the methods of `Pool`
 //! pool::default   the function `default_pool`
-//! malloc     what the C library's malloc is told about large `bytes` objects
 //! bytes      memory that a transport receives into, and the `bytes` objects made in it
 //! target     the class `Target`: memory that a protocol has its transport fill
 //! reader     the native half of `bytepool.streams.StreamReader`, and its reads

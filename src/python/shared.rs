@@ -7,6 +7,7 @@ use pyo3::types::PyString;
 
 use super::args::{Choice, Chosen};
 use super::config::{ConstructorCall, Kind};
+use super::malloc;
 use super::objects::string;
 use super::tracking::{Level, Tracker};
 pub(super) use crate::budget::requests::WaiterGuard;
@@ -186,6 +187,9 @@ fn free(storages: &mut [Option<Storage>]) {
         Python::try_attach(|py| py.detach(|| storage::free(storages)));
     }
     storage::free(storages);
+    if storage::allocator_should_return_memory() {
+        Python::try_attach(malloc::trim);
+    }
 }
 
 /// Does work that reads or writes so many bytes. Other threads run meanwhile if that takes long.
