@@ -27,17 +27,13 @@ class StreamWriter(asyncio.StreamWriter):
 
     async def drain(self) -> None:
         """Wait until the transport takes more; raise what the connection broke with."""
-        try:
-            await super().drain()
-        except Exception as error:
-            broken = copy_error(error)
-            error.__traceback__ = None  # the reader keeps it
-        else:
-            return
-        try:
-            raise broken
-        finally:
-            del broken
+        # As asyncio's, but for the copy.
+        error = None if self._reader is None else self._reader.exception()
+        if error is not None:
+            raise copy_error(error)
+        if self._transport.is_closing():
+            await asyncio.sleep(0)  # for connection_lost() to be called
+        await self._protocol._drain_helper()
 
     async def start_tls(
         self, sslcontext: ssl.SSLContext, *, server_hostname: str | None = None, **options: Any
@@ -87,6 +83,10 @@ def _receive(transport: Any, data: bytes) -> None:
         data = data[n:]
 
 
+def _no_reader() -> None:
+    """Stand for a reader that is gone."""
+
+
 # For a transport that goes on receiving when the reader is gone.
 _NOWHERE = bytearray(64 << 10)
 
@@ -110,7 +110,7 @@ class StreamReaderProtocol(asyncio.BufferedProtocol):
         self._drain_waiters: deque[asyncio.Future[None]] = deque()
         self._connection_lost = False
         # A reader that nobody else refers to is not kept, but for a server's until it is connected.
-        self._reader_reference: Callable[[], StreamReader | None] = lambda: None
+        self._reader_reference: Callable[[], StreamReader | None] = _no_reader
         self._strong_reader: StreamReader | None = None
         if stream_reader is not None:
             self._reader_reference = weakref.ref(stream_reader)
@@ -208,7 +208,7 @@ class StreamReaderProtocol(asyncio.BufferedProtocol):
                     waiter.set_result(None)
                 else:
                     waiter.set_exception(copy_error(exc))
-        self._reader_reference = lambda: None
+        self._reader_reference = _no_reader
         self._task = None
         self._transport = None
 

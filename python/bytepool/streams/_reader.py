@@ -33,6 +33,16 @@ class StreamReader(Reader, asyncio.StreamReader):  # type: ignore[misc]
             raises TimeoutError, and the connection is aborted; None lets it wait.
     """
 
+    # Set when the loop is in debug mode: where the reader was made.
+    _source_traceback: traceback.StackSummary | None = None
+    # The future of a read that waits for memory, and for how much.
+    _memory_waiter: asyncio.Future[None] | None = None
+    _memory_wanted = 0
+    _stall_timeout: float | None = None
+    _stall_timer: asyncio.TimerHandle | None = None
+    # Of a watched read: its future, how many bytes have come, and when they were counted.
+    _watched: tuple[asyncio.Future[None], int, float] | None = None
+
     def __init__(
         self,
         limit: int = LIMIT,
@@ -43,16 +53,12 @@ class StreamReader(Reader, asyncio.StreamReader):  # type: ignore[misc]
     ) -> None:
         if limit <= 0:
             raise ValueError("Limit cannot be <= 0")
-        self._source_traceback: traceback.StackSummary | None = None
-        # The future of a read that waits for memory, and for how much.
-        self._memory_waiter: asyncio.Future[None] | None = None
-        self._memory_wanted = 0
-        if stall_timeout is not None and not stall_timeout > 0:
-            raise ValueError(f"stall_timeout must be above 0 seconds, or None, not {stall_timeout}")
-        self._stall_timeout = stall_timeout
-        self._stall_timer: asyncio.TimerHandle | None = None
-        # Of a watched read: its future, how many bytes have come, and when they were counted.
-        self._watched: tuple[asyncio.Future[None], int, float] | None = None
+        if stall_timeout is not None:
+            if not stall_timeout > 0:
+                raise ValueError(
+                    f"stall_timeout must be above 0 seconds, or None, not {stall_timeout}"
+                )
+            self._stall_timeout = stall_timeout
         if loop is None:
             loop = asyncio.get_event_loop()
         self._begin(limit, loop, pool, stall_timeout is not None)
@@ -193,7 +199,8 @@ class StreamReader(Reader, asyncio.StreamReader):  # type: ignore[misc]
     def _refuse_memory(self) -> None:
         """End the wait for memory if the bytes for it can no longer come."""
         waiter = self._memory_waiter
-        over = self._exception is not None or (self._eof and self._unread < self._memory_wanted)
-        if over and waiter is not None and not waiter.done():
+        if waiter is None or waiter.done():
+            return
+        if self._exception is not None or (self._eof and self._unread < self._memory_wanted):
             waiter.set_exception(_StreamOverError())
             waiter.exception()  # if the task is cancelled, nobody else looks at it
