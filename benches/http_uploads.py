@@ -7,10 +7,7 @@ turns, round after round; shown are the medians with their spread. ``--quick`` d
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-import os
-import resource
 import socket
 import statistics
 import subprocess
@@ -18,17 +15,15 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import records
-
-if TYPE_CHECKING:
-    from starlette.requests import Request
 
 # The first of each group is what the others are compared with.
 GROUPS = {
     "body": ["stock body", "ours body", "ours pooled", "helper", "hypercorn helper", "static"],
     "stream": ["stock stream", "ours stream"],
+    "form": ["stock form", "ours form", "ours pooled form", "helper pooled form"],
     "small": ["stock small", "ours small"],
 }
 CONTENDERS = [name for group in GROUPS.values() for name in group]
@@ -38,14 +33,23 @@ LOADS = {
     "1 MiB": (1 << 20, 8, 600),
     "16 MiB": (16 << 20, 8, 64),
     "100 MiB": (100 << 20, 4, 12),
+    "form, 1 MiB": (1 << 20, 8, 400),
+    "form, 16 MiB": (16 << 20, 8, 48),
     "GET": (0, 4, 8000),
     "POST 1 KiB": (1 << 10, 4, 8000),
 }
 SMALL = ("GET", "POST 1 KiB")
+BOUNDARY = b"----4f2e6f9e2"
+FORM = b'--%s\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n%s\r\n--%s--\r\n'
 
 
 def contenders_for(load: str) -> list[str]:
+    if load.startswith("form"):
+        return GROUPS["form"]
     return GROUPS["small"] if load in SMALL else GROUPS["body"] + GROUPS["stream"]
+
+
+SERVERS = Path(__file__).with_name("http_servers.py")
 
 
 # The client process.
@@ -54,11 +58,16 @@ def contenders_for(load: str) -> list[str]:
 def request_on(port: int, load: str, requests: int, latencies: list[float]) -> None:
     """Send requests on one connection, each after the response to the one before."""
     size = LOADS[load][0]
-    body = memoryview(bytes(range(251)) * (size // 251 + 1))[:size]
+    body = (bytes(range(251)) * (size // 251 + 1))[:size]
     if load == "GET":
         head = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
     else:
-        head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size
+        kind = b"application/octet-stream"
+        if load.startswith("form"):
+            kind = b"multipart/form-data; boundary=" + BOUNDARY
+            body = FORM % (BOUNDARY, body, BOUNDARY)
+        head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: %s\r\n" % kind
+        head += b"Content-Length: %d\r\n\r\n" % len(body)
     with socket.create_connection(("127.0.0.1", port)) as sock:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for _ in range(requests):
@@ -100,141 +109,16 @@ def send(port: int, load: str, share: float) -> None:
     print(json.dumps(report))
 
 
-# The server process.
-
-
-class StaticProtocol(asyncio.BufferedProtocol):
-    """The floor: it looks for the length of a body, and receives it into one buffer for all."""
-
-    static = memoryview(bytearray(1 << 20))
-    scratch = memoryview(bytearray(16 << 10))
-
-    def __init__(self) -> None:
-        self.head, self.left, self.size = b"", 0, 0
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-
-    def get_buffer(self, _: int) -> memoryview:
-        return self.static[: self.left] if self.left else self.scratch
-
-    def buffer_updated(self, n: int) -> None:
-        if not self.left:
-            self.head += self.scratch[:n]
-            head, end, rest = self.head.partition(b"\r\n\r\n")
-            if not end:
-                return
-            self.head = b""
-            self.size = int(head.partition(b"Content-Length: ")[2] or 0)
-            self.left, n = self.size, len(rest)
-        self.left -= n
-        if not self.left:
-            text = b"%d bytes" % self.size
-            self.transport.write(
-                b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)
-            )
-
-
-def application(kind: str) -> Any:
-    from starlette.applications import Starlette
-    from starlette.responses import PlainTextResponse
-    from starlette.routing import Route
-
-    import bytepool
-    from bytepool import asgi
-
-    largest = max(size for size, _, _ in LOADS.values())
-    pool = bytepool.Pool(max_size=largest)
-
-    async def body(request: Request) -> PlainTextResponse:
-        return PlainTextResponse(f"{len(await request.body())} bytes")
-
-    async def stream(request: Request) -> PlainTextResponse:
-        size = 0
-        async for part in request.stream():
-            size += len(part)
-        return PlainTextResponse(f"{size} bytes")
-
-    async def pooled(request: Request) -> PlainTextResponse:
-        view = await asgi.body(request, max_size=largest, pool=pool)
-        return PlainTextResponse(f"{len(view)} bytes")
-
-    handler = {"body": body, "stream": stream, "small": body}.get(kind, pooled)
-    return Starlette(routes=[Route("/", handler, methods=["GET", "POST"])])
-
-
-async def serve(contender: str, sock: socket.socket) -> None:
-    server_name, _, kind = contender.partition(" ")
-    if contender == "static":
-        server = await asyncio.get_running_loop().create_server(StaticProtocol, sock=sock)
-        print("ready", flush=True)
-        await server.serve_forever()
-    elif server_name == "hypercorn":
-        from hypercorn.asyncio import serve as hypercorn
-        from hypercorn.config import Config
-
-        config = Config()
-        config.bind = [f"fd://{sock.fileno()}"]
-        config.accesslog = config.errorlog = None
-        sock.listen()
-        print("ready", flush=True)
-        await hypercorn(application(kind), config)
-    else:
-        import uvicorn
-
-        http = "bytepool.uvicorn:Protocol" if server_name == "ours" else "httptools"
-        options = uvicorn.Config(
-            application(kind), http=http, lifespan="off", access_log=False, log_level="error"
-        )
-        sock.listen()
-        print("ready", flush=True)
-        await uvicorn.Server(options).serve(sockets=[sock])
-
-
-def peak_rss() -> int:
-    """In bytes; not ``ru_maxrss``, which a process inherits from the one that started it."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024
-
-
-def run_server(contender: str, loop: str, port_file: int) -> None:
-    """Serve until a line comes, and print what it took as JSON."""
-    factory = asyncio.new_event_loop
-    if loop == "uvloop":
-        import uvloop
-
-        factory = uvloop.new_event_loop
-    sock = socket.socket(fileno=port_file)
-
-    def report() -> None:
-        sys.stdin.readline()
-        before = resource.getrusage(resource.RUSAGE_SELF)
-        sys.stdin.readline()
-        after = resource.getrusage(resource.RUSAGE_SELF)
-        result = {
-            "cpu": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
-            "faults": after.ru_minflt - before.ru_minflt,
-            "rss": peak_rss(),
-        }
-        print(json.dumps(result), flush=True)
-        os._exit(0)
-
-    threading.Thread(target=report, daemon=True).start()
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(serve(contender, sock))
-
-
 # The process that lets them take turns.
 
 
 def measure(contender: str, load: str, loop: str, share: float) -> dict[str, float]:
-    me = [sys.executable, __file__]
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         sock.listen()
         port = sock.getsockname()[1]
         server = subprocess.Popen(
-            [*me, "--serve", contender, loop, str(sock.fileno())],
+            [sys.executable, SERVERS, contender, loop, str(sock.fileno())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -246,7 +130,7 @@ def measure(contender: str, load: str, loop: str, share: float) -> dict[str, flo
         assert server.stdout.readline() == "ready\n"
 
         def client(share: float) -> Any:
-            command = [*me, "--send", str(port), load, str(share)]
+            command = [sys.executable, __file__, "--send", str(port), load, str(share)]
             return json.loads(subprocess.run(command, check=True, stdout=-1, timeout=300).stdout)
 
         client(0.01)  # so that imports and first allocations are not measured
@@ -332,9 +216,7 @@ def table(load: str, loop: str, results: dict[str, list[dict[str, float]]]) -> A
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--serve"]:
-        run_server(sys.argv[2], sys.argv[3], int(sys.argv[4]))
-    elif sys.argv[1:2] == ["--send"]:
+    if sys.argv[1:2] == ["--send"]:
         send(int(sys.argv[2]), sys.argv[3], float(sys.argv[4]))
     else:
         main()

@@ -85,13 +85,18 @@ BODY = {
     "hypercorn helper": "helper on hypercorn",
     "static": "static buffer",
 }
+FORM = {
+    "ours form": "unchanged",
+    "ours pooled form": "pooled",
+    "helper pooled form": "pooled on stock uvicorn",
+}
 SMALL = ("GET", "POST 1 KiB")
 
 
 def http_body(runs: Runs) -> str:
     rows = []
     for (load, loop), results in runs.items():
-        if load not in SMALL:
+        if "stock body" in results:
             base = results["stock body"]
             cells = [
                 ratio(results[name], base, "CPU s/GB", spread=name.startswith("ours"))
@@ -113,7 +118,25 @@ def http_stream(runs: Runs) -> str:
                 ratio(results["ours stream"], results["stock stream"], "CPU s/GB", spread=True),
             ]
             for (load, loop), results in runs.items()
-            if load not in SMALL
+            if "stock stream" in results
+        ),
+    )
+
+
+def http_form(runs: Runs) -> str:
+    return table(
+        ["form, loop", "stock, s/GB", *FORM.values()],
+        (
+            [
+                f"{load.removeprefix('form, ')}, {loop}",
+                f"{median(results['stock form'], 'CPU s/GB'):.2f}",
+                *(
+                    ratio(results[name], results["stock form"], "CPU s/GB", spread=True)
+                    for name in FORM
+                ),
+            ]
+            for (load, loop), results in runs.items()
+            if "stock form" in results
         ),
     )
 
@@ -141,7 +164,7 @@ def http_memory(runs: Runs) -> str:
         (
             [load, *(f"{median(results[name], 'RSS MB'):.0f}" for name in names)]
             for (load, loop), results in runs.items()
-            if load not in SMALL and loop == "uvloop"
+            if "stock body" in results and loop == "uvloop"
         ),
     )
 
@@ -151,6 +174,7 @@ def http() -> dict[str, str]:
     return {
         "body": http_body(runs),
         "stream": http_stream(runs),
+        "form": http_form(runs),
         "small": http_small(runs),
         "memory": http_memory(runs),
     }

@@ -27,7 +27,8 @@ for variable in ("BYTEPOOL", "BYTEPOOL_TRACK"):
 
 
 # fastapi, httptools and aiohttp have no release for CPython 3.15 yet.
-collect_ignore_glob = [] if find_spec("fastapi") else ["*asgi*.py", "*http*.py", "*uvicorn*.py"]
+NEED_FASTAPI = ["*asgi*.py", "*fastapi*.py", "*http*.py", "*starlette*.py", "*uvicorn*.py"]
+collect_ignore_glob = [] if find_spec("fastapi") else NEED_FASTAPI
 
 
 def pytest_configure(config: pytest.Config) -> None:
