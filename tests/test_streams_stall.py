@@ -29,7 +29,7 @@ def test_stalled_read_raises_and_gives_its_memory_back(run: Any, how: str) -> No
             with pytest.raises(TimeoutError, match=r"nothing for 0.05 seconds, after \d+ of"):
                 await read
             assert pool.stats().outstanding == 0
-            writer.close()
+            assert writer.is_closing(), "the connection is aborted"
             done.set()
 
         done = asyncio.Event()
