@@ -66,6 +66,16 @@ def test_transient_request_collects_garbage_first() -> None:
     pool.view(64 * KIB)
 
 
+def test_clock_that_is_moved_back_prevents_no_collection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests of applications move the clock, for instance with freezegun."""
+    pool = budget_pool(1)
+    Knot(pool.view(KIB))
+    pool.view(KIB)
+    monkeypatch.setattr(time, "monotonic", _monotonic)
+    Knot(pool.view(KIB))
+    pool.view(KIB)
+
+
 def test_thread_collects_garbage_while_it_waits() -> None:
     pool = budget_pool(1)
     knots = [Knot(pool.view(KIB))]
