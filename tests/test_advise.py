@@ -223,8 +223,8 @@ def test_ctrl_c_in_a_terminal_reaches_the_program_once(tmp_path: Path) -> None:
         "in_terminal.py",
     )
     terminal, its_end = os.openpty()
-    command = [STRICT[0], in_terminal, os.ttyname(its_end), *STRICT, "-m", "bytepool.advise"]
-    advisor = subprocess.Popen([*command, script], start_new_session=True)
+    command = [STRICT[0], str(in_terminal), os.ttyname(its_end), *STRICT, "-m", "bytepool.advise"]
+    advisor = subprocess.Popen([*command, str(script)], start_new_session=True)
     shown = b""
     while b"ready" not in shown:
         shown += os.read(terminal, 1000)

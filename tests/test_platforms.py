@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 from helpers import run_python
-
-from bytepool.bench import __main__ as bench
 
 WITHOUT = """
     import os, socket
@@ -66,7 +62,17 @@ def test_budget_and_decay_work_without_fork_hooks() -> None:
     assert run_python(code) == "done\n"
 
 
-def test_bench_names_the_system_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "win32")
-    with pytest.raises(SystemExit, match="needs Linux"):
-        bench.main()
+@pytest.mark.parametrize("tool", ["advise", "bench"])
+def test_tools_that_read_proc_name_the_system_that_they_need(tool: str) -> None:
+    code = f"""
+    import runpy, sys
+    sys.platform = "win32"
+    sys.modules["resource"] = None  # which Windows lacks
+    try:
+        runpy.run_module("bytepool.{tool}", run_name="__main__")
+    except SystemExit as exit:
+        print(exit)
+    """
+    assert run_python(code) == (
+        f"bytepool.{tool} needs Linux: it reads /proc (this system: win32)\n"
+    )

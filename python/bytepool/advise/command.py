@@ -86,9 +86,6 @@ def interpreter_options() -> list[str]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Study the program, show the report, and return the exit status."""
-    if sys.platform != "linux":
-        print("python -m bytepool.advise needs Linux", file=sys.stderr)
-        return 2
     options = parse(sys.argv[1:] if arguments is None else arguments)
     program = Program(options.program, interpreter_options(), options.seconds, options.load)
     with tempfile.TemporaryDirectory(prefix="bytepool-advise-") as folder:
