@@ -23,7 +23,7 @@ use locked::{LockedShards, Totals};
 pub(crate) use shard::Victims;
 use shard::{SHARDS, Shard};
 
-/// How often a thread looks through the other shards, skipping locked ones, before it takes all locks.
+/// How often a thread looks through the other shards, if it has to skip locked ones, before it takes all locks.
 const ATTEMPTS: usize = if cfg!(loom) { 1 } else { 4 };
 
 /// A decay is due after this many returns to a shard.
@@ -108,12 +108,21 @@ impl<T> Bucket<T> {
         if let Some(item) = own.pop() {
             return Some(item); // returned meanwhile by a thread that shares the shard
         }
-        for distance in (1..SHARDS).cycle().take((SHARDS - 1) * ATTEMPTS) {
-            // Only tried, because this thread holds a lock that the other's owner may be waiting for.
-            if let Some(mut other) = self.shard(index.wrapping_add(distance)).try_lock() {
-                if let Some(item) = own.pop_from(&mut other) {
-                    return Some(item);
+        for _ in 0..ATTEMPTS {
+            let mut skipped = false;
+            for distance in 1..SHARDS {
+                // Only tried, because this thread holds a lock that the other's owner may be waiting for.
+                match self.shard(index.wrapping_add(distance)).try_lock() {
+                    Some(mut other) => {
+                        if let Some(item) = own.pop_from(&mut other) {
+                            return Some(item);
+                        }
+                    }
+                    None => skipped = true,
                 }
+            }
+            if !skipped {
+                break;
             }
         }
         None
