@@ -1,6 +1,7 @@
 """Simulate rules for size classes: steps per doubling, and how many classes up a miss may borrow.
 
-A rule that ends with "of 2" borrows from the second class up only if two buffers are idle there.
+A rule with "of 2" borrows from the second class up only if two buffers are idle there. With "grow
+128", each 128th request that finds its class empty does not borrow.
 
 The simulated pool keeps idle buffers and evicts them as `src/evict.rs` does. Each load replaces the
 oldest of its live messages in each step. The table shows, for each rule, the hit rate, the bytes in
@@ -27,15 +28,32 @@ if TYPE_CHECKING:
 
 KIB, MIB = 1 << 10, 1 << 20
 LIVE = 16
-# steps, borrowed classes, and how many buffers have to be idle in the second of these
-RULES = [(1, 0, 1), (1, 1, 1), (2, 0, 1), (2, 1, 1), (2, 2, 1), (2, 2, 2), (4, 2, 1)]
+# steps, borrowed classes, how many buffers have to be idle in the second of these, and which of the
+# requests that find their class empty is a miss all the same (0: none)
+RULES = [
+    (1, 0, 1, 0),
+    (1, 1, 1, 0),
+    (2, 0, 1, 0),
+    (2, 1, 1, 0),
+    (2, 2, 1, 0),
+    (2, 2, 2, 0),
+    (2, 2, 2, 128),
+    (4, 2, 1, 0),
+]
 
 
 class SimulatedPool:
     """Idle buffers per size class, with low-water marks and a limit on all idle bytes."""
 
     def __init__(
-        self, steps: int, borrow: int, second: int, max_size: int, max_buffers: int, cap: int
+        self,
+        steps: int,
+        borrow: int,
+        second: int,
+        grow_every: int,
+        max_size: int,
+        max_buffers: int,
+        cap: int,
     ) -> None:
         self.sizes: list[int] = []
         base = 4 * KIB
@@ -44,7 +62,8 @@ class SimulatedPool:
             base *= 2
         self.sizes = [size for size in self.sizes if size < max_size] + [max_size]
         self.needed = [1, 1, second][: borrow + 1]
-        self.max_buffers, self.cap = max_buffers, cap
+        self.grow_every, self.max_buffers, self.cap = grow_every, max_buffers, cap
+        self.empty: dict[int, int] = defaultdict(int)  # requests that found their class empty
         self.idle: dict[int, int] = defaultdict(int)  # buffers per class
         self.low_water: dict[int, int] = defaultdict(int)
         self.hits = self.requests = 0
@@ -57,6 +76,10 @@ class SimulatedPool:
         """Return the index of the class of the buffer that serves the request."""
         own = next(index for index, size in enumerate(self.sizes) if size >= n)
         self.requests += 1
+        if not self.idle.get(own, 0):
+            self.empty[own] += 1
+            if self.grow_every and self.empty[own] % self.grow_every == 0:
+                return own
         for index, needed in enumerate(self.needed, own):
             if self.idle.get(index, 0) >= needed:
                 self.hits += 1
@@ -156,8 +179,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="runs per load; the median is shown")
     options = parser.parse_args()
     names = [
-        f"{steps} per doubling, borrow {borrow}" + (" of 2" if second > 1 else "")
-        for steps, borrow, second in RULES
+        f"{steps} per doubling, borrow {borrow}"
+        + (" of 2" if second > 1 else "")
+        + (f", grow {grow_every}" if grow_every else "")
+        for steps, borrow, second, grow_every in RULES
     ]
     names.append("the pool")
     print("| load | " + " | ".join(names) + " |")

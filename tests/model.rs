@@ -40,6 +40,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 struct Model {
     pooled: bool,
     classes: BTreeMap<usize, Class>,
+    /// Of each class, the requests that found nothing idle there. Each 128th of them is a miss, whatever is idle above.
+    empty: BTreeMap<usize, u64>,
     transient: u64,
     /// The contents of the buffers in use, in the order of their requests.
     in_use: Vec<Vec<u8>>,
@@ -81,16 +83,24 @@ impl Model {
         let memory = match self.capacity(n) {
             Some(capacity) => {
                 // A request may borrow from the class above, and from the next one if two are idle there.
+                let class = self.classes.get(&capacity);
+                let is_empty = class.is_none_or(|class| class.idle.is_empty());
+                let empty = self.empty.entry(capacity).or_default();
+                *empty += u64::from(is_empty);
+                let grows = is_empty && *empty % 128 == 0;
                 let found = CAPACITIES.into_iter().filter(|&other| other >= capacity);
-                let found = found.zip([1, 1, 2]).find_map(|(capacity, needed)| {
-                    let class = self.classes.get_mut(&capacity)?;
-                    if class.idle.len() < needed {
-                        return None;
-                    }
-                    let memory = class.idle.pop()?;
-                    class.hits += 1;
-                    Some(memory)
-                });
+                let found = found
+                    .zip([1, 1, 2])
+                    .take(if grows { 1 } else { 3 })
+                    .find_map(|(capacity, needed)| {
+                        let class = self.classes.get_mut(&capacity)?;
+                        if class.idle.len() < needed {
+                            return None;
+                        }
+                        let memory = class.idle.pop()?;
+                        class.hits += 1;
+                        Some(memory)
+                    });
                 found.unwrap_or_else(|| {
                     self.classes.entry(capacity).or_default().misses += 1;
                     vec![0; capacity]

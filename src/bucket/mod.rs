@@ -15,7 +15,7 @@ mod tests;
 
 use crate::budget::Budget;
 use crate::error::Error;
-use crate::stats::{BucketStats, Reason, ReturnedBy};
+use crate::stats::{BucketStats, Counter, Reason, ReturnedBy};
 use crate::sync::{Mutex, MutexGuard, known_thread_index, thread_index};
 
 pub(crate) use locked::{Evicted, Miss, Refusal};
@@ -29,10 +29,16 @@ const ATTEMPTS: usize = if cfg!(loom) { 1 } else { 4 };
 /// A decay is due after this many returns to a shard.
 const DECAY_EVERY: u64 = 1024;
 
+/// One of so many requests that find a bucket empty does not borrow from another one but is a miss. So a bucket that is
+/// often short of items grows, and the search of others stays rare.
+pub(crate) const GROW_EVERY: u64 = 128;
+
 #[derive(Debug)]
 pub(crate) struct Bucket<T> {
     size: usize,
     totals: Mutex<Totals>,
+    /// How many requests found no item here.
+    empty: Counter,
     shards: [CacheAligned<Mutex<Shard<T>>>; SHARDS],
 }
 
@@ -64,6 +70,7 @@ impl<T> Bucket<T> {
         Ok(Self {
             size,
             totals: Mutex::new(Totals::new(limit)),
+            empty: Counter::default(),
             shards: shards.map(|shard| CacheAligned(Mutex::new(shard))),
         })
     }
@@ -126,6 +133,13 @@ impl<T> Bucket<T> {
             }
         }
         None
+    }
+
+    /// Counts a request that found no item here, and returns whether it may take one of another bucket.
+    #[cold]
+    pub(crate) fn may_borrow(&self) -> bool {
+        self.empty.count();
+        self.empty.get() % GROW_EVERY != 0
     }
 
     /// Takes an item of any shard, or counts a miss.

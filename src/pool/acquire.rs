@@ -155,8 +155,10 @@ impl Pool {
         if let Some(storage) = bucket.steal() {
             return Ok(Taken::reused(storage, class));
         }
-        if let Some(borrowed) = self.borrow(class) {
-            return Ok(borrowed);
+        if bucket.may_borrow() {
+            if let Some(borrowed) = self.borrow(class) {
+                return Ok(borrowed);
+            }
         }
         let miss = match bucket.pop_slow() {
             Ok(storage) => return Ok(Taken::reused(storage, class)),

@@ -5,6 +5,7 @@ use std::thread;
 
 use super::acquire::LARGEST_REQUEST;
 use super::*;
+use crate::bucket::GROW_EVERY;
 use crate::buffer::Buffer;
 use crate::config::Zero;
 use crate::sync::Arc;
@@ -59,6 +60,26 @@ fn a_request_without_an_idle_buffer_borrows_a_slightly_larger_one() {
     assert_eq!(pool.stats().buckets[0].misses, 1);
     drop((first, second, third));
     assert_eq!(idle(&pool), [1, 1, 2, 1]);
+}
+
+#[test]
+fn a_size_class_that_is_often_empty_gets_a_buffer_of_its_own() {
+    let pool = pool(16, 64, 2);
+    drop(pool.acquire(32).unwrap());
+    let misses = |pool: &Pool| -> Vec<_> {
+        let buckets = pool.stats().buckets;
+        buckets.iter().map(|bucket| bucket.misses).collect()
+    };
+    for _ in 1..GROW_EVERY {
+        drop(pool.acquire(20).unwrap());
+    }
+    assert_eq!(misses(&pool), [1]);
+    drop(pool.acquire(20).unwrap());
+    assert_eq!(misses(&pool), [1, 1]);
+    for _ in 0..2 * GROW_EVERY {
+        drop(pool.acquire(20).unwrap());
+    }
+    assert_eq!(misses(&pool), [1, 1]);
 }
 
 #[test]
