@@ -13,6 +13,13 @@ esac
 # Panic messages name source files. They start with these words rather than with folders of this machine.
 RUSTFLAGS="--remap-path-prefix=$PWD=bytepool --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=cargo"
 RUSTFLAGS+=" --remap-path-prefix=$(rustc --print sysroot)=rust"
+case $target in
+*-linux-gnu)
+    # CPython can end a thread inside a call. libgcc_s then unwinds our frames, so they need its functions, and not the
+    # ones of zig's own unwinder: the process would crash.
+    RUSTFLAGS+=" -C link-arg=/usr/lib/${target%%-*}-linux-gnu/libgcc_s.so.1"
+    ;;
+esac
 export RUSTFLAGS
 if ! compgen -G "$(rustc --print target-libdir --target "$target")/libstd-*" >/dev/null; then
     # Cargo then compiles the standard library from its sources. The variable lets a stable compiler do that.

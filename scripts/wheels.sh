@@ -22,7 +22,17 @@ done
 
 for wheel in "$out"/*.whl; do
     echo "== $(basename "$wheel")"
-    case $wheel in *linux_*) "$bin/auditwheel" show "$wheel" ;; esac
+    case $wheel in
+    *manylinux*)
+        "$bin/auditwheel" show "$wheel" | tee "$out/audit"
+        grep -q libgcc_s.so.1 "$out/audit" || {
+            echo "an unwinder of its own in $wheel, see scripts/build_wheel.sh" >&2
+            exit 1
+        }
+        rm "$out/audit"
+        ;;
+    *linux_*) "$bin/auditwheel" show "$wheel" ;;
+    esac
     "$bin/abi3audit" --strict --summary "$wheel"
     "$bin/python" -m zipfile --list "$wheel" | grep '\.dist-info/sboms/.*\.cyclonedx\.json' || {
         echo "no bill of materials in $wheel" >&2
