@@ -19,5 +19,6 @@ unshare --map-root-user --net env PATH="$bin:$PATH" "$bin/pip" wheel --quiet --n
 
 cargo test --locked
 python3 -m venv "$work/env"
+"$work/env/bin/pip" install --quiet --upgrade pip # some versions of Python bring one that knows no --group
 "$work/env/bin/pip" install --quiet --group test "$work"/wheels/*.whl
 "$work/env/bin/pytest" -p no:cacheprovider "$@"
