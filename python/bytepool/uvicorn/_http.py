@@ -31,7 +31,7 @@ class HttpConnection(HttpToolsProtocol):
     """One connection. ``body`` is the large body that the transport delivers now, if any."""
 
     body: IncomingBody | None = None
-    stall_timeout: float | None = None
+    stall_timeout: float | None = 60.0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin a connection."""

@@ -13,13 +13,16 @@ if TYPE_CHECKING:
     from uvicorn.server import ServerState
 
 
+# For headers: the part of a large body that comes with them has to be copied.
+_SMALL = 16 << 10
+
+
 class _Scratch(threading.local):
     """Memory for the parser's input. An event loop fills and parses it in one step."""
 
     def __init__(self) -> None:
         self.large = memoryview(bytearray(64 << 10))
-        # For headers: the part of a large body that comes with them has to be copied.
-        self.small = self.large[: 16 << 10]
+        self.small = self.large[:_SMALL]
 
 
 _scratch = _Scratch()
@@ -36,7 +39,7 @@ class Protocol(asyncio.BufferedProtocol):
 
     #: A client that sends nothing for so many seconds while its body is awaited is disconnected.
     #: None waits for ever, as uvicorn does.
-    stall_timeout: ClassVar[float | None] = 60.0
+    stall_timeout: ClassVar[float | None] = HttpConnection.stall_timeout
 
     def __init__(
         self,
@@ -46,7 +49,9 @@ class Protocol(asyncio.BufferedProtocol):
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         self._http = HttpConnection(config, server_state, app_state, _loop)
-        self._http.stall_timeout = self.stall_timeout
+        # CPython reads attributes fast of objects that have 30 at most. uvicorn's class has 28.
+        if self.stall_timeout != self._http.stall_timeout:
+            self._http.stall_timeout = self.stall_timeout
         self._scratch = _scratch.small
         self._tls = False
         # Extra memory, if the transport had more bytes than the buffer could take.
@@ -86,12 +91,14 @@ class Protocol(asyncio.BufferedProtocol):
         elif http.body is None:
             scratch = self._scratch
             http.data_received(scratch[:nbytes])  # type: ignore[arg-type]
+            size = len(scratch)
             if http.body is not None:
                 http.settle()
-            elif nbytes == len(scratch):
+            elif nbytes == size:
                 self._scratch = _scratch.large
                 return
-            self._scratch = _scratch.small
+            if size > _SMALL:
+                self._scratch = _scratch.small
         else:
             http.received(nbytes)
 
