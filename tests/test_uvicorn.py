@@ -8,6 +8,8 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import h11
+import httptools
 import httpx
 import pytest
 import websockets
@@ -96,6 +98,78 @@ def test_http_clients_get_their_answers(run: Run) -> None:
             )
             output, _ = await curl.communicate(data)
             assert output.decode() == digest(data)
+
+    run(main())
+
+
+class HttptoolsClient:
+    """Parses responses with httptools."""
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._body = b""
+        self.done: list[tuple[int, bytes]] = []
+
+    def request(self, path: str, data: bytes) -> bytes:
+        return post(data, path=path)
+
+    def receive(self, data: bytes) -> None:
+        self._parser.feed_data(data)
+
+    def on_body(self, body: bytes) -> None:
+        self._body += body
+
+    def on_message_complete(self) -> None:
+        self.done.append((self._parser.get_status_code(), self._body))
+        self._body = b""
+
+
+class H11Client:
+    """Makes requests and parses responses with h11, which checks both."""
+
+    def __init__(self) -> None:
+        self._connection = h11.Connection(h11.CLIENT)
+        self._status, self._body = 0, b""
+        self.done: list[tuple[int, bytes]] = []
+
+    def request(self, path: str, data: bytes) -> bytes:
+        headers = [("Host", "a"), ("Content-Length", str(len(data)))]
+        events = [
+            h11.Request(method="POST", target=path, headers=headers),
+            h11.Data(data=data),
+            h11.EndOfMessage(),
+        ]
+        return b"".join(self._connection.send(event) or b"" for event in events)
+
+    def receive(self, data: bytes) -> None:
+        self._connection.receive_data(data)
+        while not isinstance(event := self._connection.next_event(), type(h11.NEED_DATA)):
+            if isinstance(event, h11.Response):
+                self._status, self._body = event.status_code, b""
+            elif isinstance(event, h11.Data):
+                self._body += bytes(event.data)
+            elif isinstance(event, h11.EndOfMessage):
+                self.done.append((self._status, self._body))
+                self._connection.start_next_cycle()
+                return
+
+
+@pytest.mark.parametrize("kind", [HttptoolsClient, H11Client])
+def test_raw_clients_get_their_answers(run: Run, kind: Any) -> None:
+    """h11 and httptools, with many requests on one connection."""
+
+    async def main() -> None:
+        client = kind()
+        async with serving(application(Pool())) as server:
+            reader, writer = await server.connect()
+            for path in ("/body", "/pooled", "/stream"):
+                for size in (0, 1000, 200_000, 2 * MIB):
+                    data = pattern(size)
+                    writer.write(client.request(path, data))
+                    while not client.done:
+                        client.receive(await reader.read(1 << 16))
+                    assert client.done.pop() == (200, digest(data).encode())
+            writer.close()
 
     run(main())
 
