@@ -139,7 +139,7 @@ def test_real_server_with_small_messages_stops_here(tmp_path: Path) -> None:
 
 def test_real_numpy_program_does_not_stop_here(tmp_path: Path) -> None:
     figures = tmp_path / "figures.json"
-    done = advise(*ROUNDS, "--json", figures, PROGRAMS / "heat.py", 500, 8)
+    done = advise(*ROUNDS, "--json", figures, PROGRAMS / "heat.py", 1000, 20)
     found = json.loads(figures.read_text())
     assert found["verdict"] in ("setting", "unclear"), done.stderr  # the machine may be busy
     assert done.returncode in (10, 13)
