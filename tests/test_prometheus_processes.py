@@ -112,6 +112,7 @@ def wait_until(condition: object) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.thread_unsafe(reason="its threads would count each other's requests")
 def test_a_scrape_shows_the_pools_of_all_workers_and_not_the_parents_counters(
     server: Server,
 ) -> None:

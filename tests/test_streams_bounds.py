@@ -23,6 +23,7 @@ LIMIT = 1 << 16
 CONTENT = random.Random(1).randbytes(BUDGET)
 
 
+@pytest.mark.thread_unsafe(reason="it measures the process")
 @pytest.mark.parametrize("ending", ["timeout", "end of stream"])
 @pytest.mark.parametrize("how", ["readview", "frames"])
 def test_four_peers_that_do_not_send_all_cost_no_more_than_the_budget(

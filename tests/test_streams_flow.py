@@ -179,6 +179,7 @@ asyncio.run(main())
 """
 
 
+@pytest.mark.thread_unsafe(reason="it measures the process")
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is about glibc's malloc")
 def test_pages_of_freed_bytes_objects_are_used_again() -> None:
     """By default glibc returns them to the system, and 77 of 244 pages a MB are faulted anew."""

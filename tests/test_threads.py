@@ -275,6 +275,7 @@ def _callbacks() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_callbacks")
+@pytest.mark.thread_unsafe(reason="it replaces the callbacks of the garbage collector")
 def test_pools_created_concurrently_register_one_callback() -> None:
     barrier = threading.Barrier(THREADS, timeout=10)
 
