@@ -182,7 +182,8 @@ def test_signals_reach_the_program(tmp_path: Path, number: signal.Signals) -> No
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
             signal.signal(number, lambda number, _: sys.exit(40 + number))
         print("ready", flush=True)
-        time.sleep(30)
+        for _ in range(300):  # a signal that comes right before a sleep is handled after it
+            time.sleep(0.1)
         """,
     )
     command = [*STRICT, "-m", "bytepool.advise", str(script)]
