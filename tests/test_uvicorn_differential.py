@@ -85,8 +85,8 @@ def application(events: list[Any]) -> Any:
     return app
 
 
-async def run(name: str, deliveries: list[bytes], lose: bool) -> tuple[Any, ...]:
-    """What the application and the peer see."""
+async def run(name: str, deliveries: list[bytes], lose: bool) -> tuple[list[bytes], Any]:
+    """What the protocol took of the deliveries at each time; what application and peer see."""
     events: list[Any] = []
     loaded = config(application(events), access_log=False)
     loaded.load()
@@ -94,9 +94,13 @@ async def run(name: str, deliveries: list[bytes], lose: bool) -> tuple[Any, ...]
     loop = asyncio.get_running_loop()
     transport = DrivenTransport(PROTOCOLS[name](loaded, state, {}, loop))
     pending = list(deliveries)
+    taken: list[bytes] = []
     for _ in range(60):
+        taken.append(b"")
         if pending and not transport.paused:
-            left = transport.deliver(pending.pop(0))
+            data = pending.pop(0)
+            left = transport.deliver(data)
+            taken[-1] = data[: len(data) - len(left)]
             if left:
                 pending.insert(0, left)
         for _ in range(6):
@@ -114,7 +118,7 @@ async def run(name: str, deliveries: list[bytes], lose: bool) -> tuple[Any, ...]
     transport.close()
     for _ in range(3):
         await asyncio.sleep(0)
-    return events, before, transport.written
+    return [*taken, *pending], (events, before, transport.written)
 
 
 SIZES = st.one_of(st.integers(0, 120), st.sampled_from([15, 16, 17, 39, 40, 41, 80, 81]))
@@ -194,6 +198,8 @@ INVALID = posted("Content-Length: 0", "Transfer-Encoding: chunked")
 @example([posted(f"Content-Length: {LARGE}", version="1.0"), bytes(LARGE) + b"garbage"], False)
 @given(deliveries(), st.booleans())
 def test_applications_and_clients_see_the_same(data: list[bytes], lose: bool) -> None:
-    stock, ours = (asyncio.run(run(name, data, lose)) for name in PROTOCOLS)
+    taken, ours = asyncio.run(run("ours", data, lose))
+    # Ours stops reading at the end of a chunk, and may close the connection before it goes on.
+    _, stock = asyncio.run(run("stock", taken, lose))
     allow_more(stock[0], ours[0])
     assert ours == stock
