@@ -203,6 +203,13 @@ bench-memory: build ## measure the memory of a process after a burst and under a
 soak: build ## check all memory limits during ten minutes of bursts and quiet times; draws a picture
 	$(BIN)/python scripts/soak.py --picture docs/memory/soak.svg
 
+# Minutes that soak-http runs.
+MINUTES ?= 10
+
+.PHONY: soak-http
+soak-http: build ## upload over connections that break, stall and lie, and check that the server keeps nothing
+	$(BIN)/python scripts/soak_http/soak_http.py --minutes $(MINUTES)
+
 .PHONY: coverage
 coverage: build ## list the lines of the package and the crate that no test reaches
 	bash scripts/coverage.sh

@@ -109,6 +109,6 @@ fi
 "$bin/pytest" -p no:cacheprovider -p no:run-parallel "${others[@]/#/--deselect=}" "$@"
 # Leave out the tests that only start processes, and long tests that have threads of their own.
 others+=(tests/test_advise.py tests/test_advise_programs.py tests/test_bench.py tests/test_clients.py \
-    tests/test_examples.py tests/test_leaks.py tests/test_soak.py tests/test_out_of_memory.py tests/test_stress.py \
-    tests/test_zero_leftovers.py)
+    tests/test_examples.py tests/test_leaks.py tests/test_soak.py tests/test_soak_http.py \
+    tests/test_out_of_memory.py tests/test_stress.py tests/test_zero_leftovers.py)
 "$bin/pytest" -p no:cacheprovider --parallel-threads=4 "${others[@]/#/--deselect=}" "$@"
