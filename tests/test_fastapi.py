@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import httpx
 import pytest
@@ -15,6 +15,9 @@ from uvicorn_helpers import digest, serving
 from bytepool import Pool
 from bytepool.fastapi import PooledForms
 from bytepool.starlette import PooledFile
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 MIB = 1 << 20
 POOL = Pool(max_size=8 * MIB)
@@ -98,5 +101,29 @@ def test_a_form_above_max_size_is_a_413() -> None:
             reply = await client.post("/bytes", files={"file": bytes((16 << 20) + 1)})
             assert reply.status_code == 413
             assert "above max_size" in reply.json()["detail"]
+
+    asyncio.run(main())
+
+
+def test_a_form_without_a_length_that_exceeds_the_budget_is_a_503() -> None:
+    """It cannot wait in line: its buffer grows while it is received."""
+    budgeted = Pool(max_bytes=MIB)
+
+    class Budgeted(PooledForms):
+        pool = budgeted
+
+    async def main() -> None:
+        app = application(Budgeted)
+        async with serving(app) as server, httpx.AsyncClient(base_url=server.url) as client:
+            built = client.build_request("POST", "/bytes", files={"file": bytes(MIB)})
+            headers = {"content-type": built.headers["content-type"]}
+
+            async def chunks() -> AsyncIterator[bytes]:
+                yield built.read()
+
+            for path in ("/bytes", "/request"):
+                reply = await client.post(path, content=chunks(), headers=headers)
+                assert (reply.status_code, "no memory" in reply.json()["detail"]) == (503, True)
+                assert budgeted.stats().outstanding == 0
 
     asyncio.run(main())

@@ -25,10 +25,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from fastapi import Depends, Request
+from fastapi import Depends, HTTPException, Request
 from fastapi.routing import APIRoute
 
-from bytepool import asgi
+from bytepool import PoolExhaustedError, asgi
 from bytepool._frames import MAX_SIZE
 
 if TYPE_CHECKING:
@@ -75,6 +75,9 @@ class PooledForms(APIRoute):
     of type ``UploadFile``, and the files of ``await request.form()``, are then
     ``bytepool.starlette.PooledFile``s. All else, and the OpenAPI document, stays as it is. To
     change a class attribute, inherit from it.
+
+    If the pool has a budget (``max_bytes``) that is used up, forms wait in line. One without
+    Content-Length cannot wait while its buffer grows: it is answered with status 503.
     """
 
     #: The largest form in bytes, with all its files. A larger one is answered with status 413.
@@ -104,5 +107,9 @@ class _PooledRequest(Request):
 
         if self._form is None and is_multipart(self):
             route = self._route
-            self._form = await form(self, max_size=route.max_size, pool=route.pool, **limits)
+            try:
+                self._form = await form(self, max_size=route.max_size, pool=route.pool, **limits)
+            except PoolExhaustedError as error:
+                # FastAPI answers any other error of a form with status 400.
+                raise HTTPException(503, "There is no memory left for this form.") from error
         return await super()._get_form(**limits)
