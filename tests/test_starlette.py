@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import io
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import Request
-from helpers import pattern
+from helpers import pattern, run_python
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
@@ -27,6 +29,8 @@ from bytepool import Pool
 from bytepool.starlette import PooledFile, form
 
 MIB = 1 << 20
+PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 BOUNDARY = b"--4f2e--"
 DELIMITER = b"\r\n--" + BOUNDARY
 
@@ -254,3 +258,20 @@ def test_no_file_is_kept_in_a_reference_cycle() -> None:
         asyncio.run(main())
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("package", ["python_multipart", "starlette"])
+def test_a_missing_package_names_the_extra(package: str) -> None:
+    code = f"""
+        import sys
+        sys.modules["{package}"] = None
+        try:
+            import bytepool.starlette
+        except ImportError as error:
+            print(error)
+    """
+    found = run_python(code)
+    assert found.startswith("bytepool.starlette needs starlette and python-multipart")
+    extra = found.partition("pip install 'bytepool[")[2].partition("]")[0]
+    assert package.replace("_", "-") in str(EXTRAS[extra])
+    assert "python-multipart" in str(EXTRAS["fastapi"])

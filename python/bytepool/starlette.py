@@ -9,7 +9,8 @@ buffer of a pool instead, on any ASGI server:
         fields = await form(request, max_size=64 << 20)
         digest = hashlib.sha256(fields["file"].view)
 
-For routes of FastAPI, see ``bytepool.fastapi.PooledForms``.
+For routes of FastAPI, see ``bytepool.fastapi.PooledForms``. Install what this needs with
+``pip install 'bytepool[starlette]'`` or ``'bytepool[fastapi]'``.
 """
 
 from __future__ import annotations
@@ -17,11 +18,16 @@ from __future__ import annotations
 import codecs
 from typing import TYPE_CHECKING
 
-from anyio.lowlevel import checkpoint
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.datastructures import FormData, Headers, UploadFile
-from starlette.exceptions import HTTPException
+try:
+    from anyio.lowlevel import checkpoint
+    from python_multipart.exceptions import FormParserError
+    from python_multipart.multipart import MultipartParser, parse_options_header
+    from starlette.datastructures import FormData, Headers, UploadFile
+    from starlette.exceptions import HTTPException
+except ModuleNotFoundError as error:
+    raise ImportError(
+        "bytepool.starlette needs starlette and python-multipart: pip install 'bytepool[starlette]'"
+    ) from error
 
 from bytepool import asgi
 from bytepool._frames import MAX_SIZE
