@@ -24,10 +24,10 @@ try:
     from python_multipart.multipart import MultipartParser, parse_options_header
     from starlette.datastructures import FormData, Headers, UploadFile
     from starlette.exceptions import HTTPException
-except ModuleNotFoundError as error:
+except ModuleNotFoundError as _error:
     raise ImportError(
         "bytepool.starlette needs starlette and python-multipart: pip install 'bytepool[starlette]'"
-    ) from error
+    ) from _error
 
 from bytepool import asgi
 from bytepool._frames import MAX_SIZE
