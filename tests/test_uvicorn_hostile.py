@@ -19,7 +19,7 @@ from streams_helpers import run_fixture
 from uvicorn_helpers import answer, application, config, digest, post, response, serving, wait_until
 
 from bytepool import Pool, asgi
-from bytepool.uvicorn import Protocol, _body
+from bytepool.uvicorn import Protocol, _body, _protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -147,6 +147,44 @@ def test_a_cancelled_read_goes_on_later_and_leaves_the_memory_alone(run: Run) ->
             writer.write(post(data[:70_000], length=len(data)))
             await cancelled.wait()
             writer.write(data[70_000:])
+            assert await response(reader) == (200, digest(data).encode())
+            writer.close()
+
+    run(main())
+
+
+def test_the_transport_is_not_paused_while_it_asks_for_a_buffer(run: Run) -> None:
+    """With uvloop that ends the process. Bytes of a cancelled read fill whole chunks just then."""
+
+    class Watched(_protocol.Protocol):
+        def get_buffer(self, sizehint: int) -> memoryview:
+            buffer = super().get_buffer(sizehint)
+            assert not self._http.flow.read_paused
+            return buffer
+
+    async def main() -> None:
+        data = pattern(6 * MIB)
+        part = 3 * MIB + 500_000
+        cancelled = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(asgi.Body(scope, receive).readinto(bytearray(5 * MIB)), 0.2)
+            cancelled.set()
+            chunks: list[bytes] = []
+            more = True
+            while more:
+                message = await receive()
+                chunks.append(message["body"])
+                more = message["more_body"]
+                await asyncio.sleep(0.02)  # the transport reads meanwhile
+            await answer(send, digest(b"".join(chunks)).encode())
+
+        async with serving(app, Watched) as server:
+            reader, writer = await server.connect()
+            writer.write(post(data[:part], length=len(data)))
+            await cancelled.wait()
+            writer.write(data[part:])
             assert await response(reader) == (200, digest(data).encode())
             writer.close()
 

@@ -175,9 +175,14 @@ class IncomingBody:
         self._cycle.message_event.clear()
         if self._target is not None:
             self._place_early()
+            if self._target is None:
+                self._pause()
 
     def get_buffer(self) -> memoryview | None:
-        """Return where the transport is to receive to; None if it is to drop all bytes."""
+        """Return where the transport is to receive to; None if it is to drop all bytes.
+
+        This must not pause the transport: libuv would then call a function that is not there.
+        """
         if self._closed or (self._cycle is not None and self._cycle.response_complete):
             if not self._closed:
                 self.close()
@@ -194,6 +199,7 @@ class IncomingBody:
             return
         if target.advance(n):
             self._finish_target()
+            self._pause()
         elif self.waiting and self._timer is None and self._view is None:
             self._hurry()
 
@@ -239,8 +245,6 @@ class IncomingBody:
         assert self._target is not None
         self._ready.append((self._target, self._view))
         self._target = self._view = None
-        if self.coming:
-            self._pause()
         if self._cycle is not None:
             self._cycle.message_event.set()
 
@@ -257,7 +261,7 @@ class IncomingBody:
             self._early = b"".join((*parts, self._early))
 
     def _pause(self) -> None:
-        if self._http is not None:
+        if self._http is not None and self.coming:
             self._http.flow.pause_reading()
 
     def _resume(self) -> None:
@@ -278,6 +282,7 @@ class IncomingBody:
             return
         if target is timed:
             self._finish_target()
+            self._pause()
         else:
             self._hurry()
 
