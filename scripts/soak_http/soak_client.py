@@ -38,7 +38,7 @@ class Client:
         self.reader, self.writer = await asyncio.open_connection(*self.address)
 
     async def run(self, end: float) -> None:
-        events = [self.upload] * 4 + [self.pipeline, self.chunked, self.disconnect] * 2
+        events = [self.upload] * 4 + [self.slowly, self.pipeline, self.chunked, self.disconnect] * 2
         events += [self.too_large, self.early, self.stall, self.too_short, self.too_long, self.bad]
         while time.monotonic() < end:
             await self.connect()
@@ -49,7 +49,8 @@ class Client:
                 try:
                     async with asyncio.timeout(PATIENCE):
                         kept = await event()
-                except (OSError, EOFError) as error:  # TimeoutError is an OSError
+                # TimeoutError is an OSError. uvloop raises RuntimeError for a closed connection.
+                except (OSError, EOFError, RuntimeError) as error:
                     self.findings.failures.append(f"{event.__name__}: {error!r}")
                     kept = False
             self.writer.close()
@@ -60,6 +61,15 @@ class Client:
 
     async def upload(self) -> bool:
         self.send(body := self.body())
+        return await self.expect(200, body)
+
+    async def slowly(self) -> bool:
+        """Upload a large body in parts, so that the application has to wait for it."""
+        body = self.body(MIB)
+        self.writer.write(self.head(f"Content-Length: {len(body)}"))
+        for begin in range(0, len(body), 200_000):
+            self.writer.write(body[begin : begin + 200_000])
+            await asyncio.sleep(self.choose.random() / 100)
         return await self.expect(200, body)
 
     async def pipeline(self) -> bool:
@@ -145,7 +155,7 @@ class Client:
         return memoryview(DATA)[begin : begin + size]
 
     def head(self, field: str, path: str = "") -> bytes:
-        path = path or self.choose.choice(["whole", "parts", "unchanged"])
+        path = path or self.choose.choice(["whole", "parts", "hasty", "unchanged"])
         return f"POST /{path} HTTP/1.1\r\nHost: localhost\r\n{field}\r\n\r\n".encode()
 
     def send(self, body: memoryview, path: str = "", beyond: bytes | memoryview = b"") -> None:

@@ -66,10 +66,11 @@ class Soak:
         quiet = {"buffers in use": 0, "idle bytes": 0, "tasks": 2}
         give_up = time.monotonic() + 10
         while True:
-            await client.connect()
-            client.send(memoryview(b""), path="state")
-            state = json.loads((await client.response())[1])
-            client.writer.close()
+            async with asyncio.timeout(PATIENCE):
+                await client.connect()
+                client.send(memoryview(b""), path="state")
+                state = json.loads((await client.response())[1])
+                client.writer.close()
             size: int = state.pop("resident")
             if state == quiet:
                 return size
@@ -101,7 +102,11 @@ def main() -> None:
         command = [sys.executable, "-W", "default", str(SERVER), str(fd)]
         pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stderr": errors, "pass_fds": [fd]}
         with subprocess.Popen(command, **pipes) as server:
-            uvloop.run(soak.run())
+            listening.close()  # or clients would wait for a server that has ended
+            try:
+                uvloop.run(soak.run())
+            except (OSError, EOFError) as error:
+                failures.append(f"the server cannot be reached: {error!r}")
             assert server.stdin
             server.stdin.close()
             try:
