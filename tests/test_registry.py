@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 
 import pytest
@@ -35,8 +36,9 @@ def test_pool_is_listed_as_long_as_it_or_a_buffer_of_it_exists() -> None:
 
 
 def test_listed_pool_counts_and_tracks_buffers_as_the_pool_does() -> None:
-    pool = Pool(name="counted")
-    (listed,) = (each for each in live_pools() if "counted" in repr(each))
+    name = f"counted in {threading.get_ident()}"
+    pool = Pool(name=name)
+    (listed,) = (each for each in live_pools() if name in repr(each))
     listed.track = "all"
     assert pool.track == "all"
     views = [pool.view(100), pool.view(1 << 30)]
