@@ -72,7 +72,7 @@ CASES = [
         "asyncio server, 2 KiB",
         "stream_server.py {port}",
         "stop",
-        load=f"tcp {{port}} {2 * KIB} {2 * KIB} 20000",
+        load=f"tcp {{port}} {2 * KIB} {2 * KIB} 60000",
     ),
     case(
         "Starlette on uvicorn, uploads",
