@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import os
 import re
 import subprocess
@@ -17,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from bytepool import Pool, PoolExhaustedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 KIB, MIB = 1 << 10, 1 << 20
 SHORT = 0.05  # seconds to watch that nothing happens
@@ -103,6 +105,17 @@ def eventually(condition: Callable[[], bool]) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+@contextlib.contextmanager
+def without_collector() -> Iterator[None]:
+    """Keep the garbage collector from freeing what only a reference cycle holds."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def run_python(code: str, *options: str, timeout: float = 60) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import io
 import tomllib
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import Request
-from helpers import pattern, run_python
+from helpers import pattern, run_python, without_collector
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
@@ -210,14 +209,10 @@ def test_an_error_keeps_no_memory(how: str, monkeypatch: pytest.MonkeyPatch) -> 
         raise AssertionError("no error")
 
     kind = {"disconnect": ClientDisconnect, "cancelled": asyncio.CancelledError}
-    gc.collect()
-    gc.disable()
-    try:
+    with without_collector():
         error = asyncio.run(main())
         assert isinstance(error, kind.get(how, HTTPException))
         assert pool.stats().outstanding == 0
-    finally:
-        gc.enable()
 
 
 def test_the_methods_of_a_pooled_file() -> None:
@@ -252,12 +247,8 @@ def test_no_file_is_kept_in_a_reference_cycle() -> None:
                 assert reply.text == digest(data)
                 assert pool.stats().outstanding == 0
 
-    gc.collect()
-    gc.disable()
-    try:
+    with without_collector():
         asyncio.run(main())
-    finally:
-        gc.enable()
 
 
 @pytest.mark.parametrize("package", ["python_multipart", "starlette"])

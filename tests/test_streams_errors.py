@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import gc
 import socket
 import ssl
 import struct
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from helpers import without_collector
 from streams_helpers import run_fixture
 
 from bytepool import Pool, streams
@@ -64,12 +64,8 @@ def test_a_connection_that_breaks_leaves_no_message_out(how: str, caught: bool) 
         assert pool.stats().outstanding == 0
         server.close()
 
-    gc.collect()
-    gc.disable()
-    try:
+    with without_collector():
         asyncio.run(main())
-    finally:
-        gc.enable()
 
 
 def test_drain_after_the_reader_has_broken_leaves_no_message_out() -> None:
@@ -94,12 +90,8 @@ def test_drain_after_the_reader_has_broken_leaves_no_message_out() -> None:
         await handler(reader, streams.StreamWriter(Transport(), protocol, reader, loop))
         assert pool.stats().outstanding == 0
 
-    gc.collect()
-    gc.disable()
-    try:
+    with without_collector():
         asyncio.run(main())
-    finally:
-        gc.enable()
 
 
 class CustomError(OSError):

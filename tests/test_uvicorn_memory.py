@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers import pattern
+from helpers import pattern, without_collector
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
@@ -174,12 +174,8 @@ def test_no_message_is_kept_in_a_reference_cycle(run: Run, how: str) -> None:
                 await wait_until(lambda: pool.stats().outstanding == 0)
             writer.close()
 
-    gc.collect()
-    gc.disable()
-    try:
+    with without_collector():
         run(main())
-    finally:
-        gc.enable()
 
 
 def test_a_middleware_that_answers_itself_gets_no_memory_filled(run: Run) -> None:
