@@ -1,13 +1,12 @@
 //! Small allocations that can fail. `Box::new` and `vec!` would abort the process.
 
+use allocator_api2::boxed::Box;
+
 use crate::error::Error;
 
 /// Moves a value to the heap.
-pub(crate) fn boxed<T>(value: T) -> Result<Box<[T; 1]>, Error> {
-    let mut one = list(1)?;
-    one.push(value);
-    let one = one.into_boxed_slice().try_into();
-    one.map_err(|_| out_of_memory(size_of::<T>()))
+pub(crate) fn boxed<T>(value: T) -> Result<Box<T>, Error> {
+    Box::try_new(value).map_err(|_| out_of_memory(size_of::<T>()))
 }
 
 /// An empty list with space for `count` items.

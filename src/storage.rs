@@ -2,6 +2,7 @@
 
 use std::ops::{Deref, DerefMut};
 
+use allocator_api2::boxed::Box;
 use memmap2::MmapMut;
 
 use crate::error::Error;
@@ -42,7 +43,7 @@ const HUGE_PAGE: usize = 2 << 20;
 ///
 /// It is one pointer in size because it moves often: into a shard, out of it, into a lease.
 #[derive(Debug)]
-pub struct Storage(Box<[Block; 1]>);
+pub struct Storage(Box<Block>);
 
 #[derive(Debug)]
 struct Block {
@@ -57,8 +58,26 @@ enum Memory {
     /// The bytes begin at the offset, which aligns them.
     Heap(Vec<u8>, usize),
     /// The same, but memory that would be mapped if there were not so many mappings.
-    Unmapped(Vec<u8>, usize),
+    Unmapped(CountedBytes, usize),
     Mapped(MmapMut, Counted),
+}
+
+/// Counts memory that would be mapped, and that it was freed.
+#[derive(Debug)]
+struct CountedBytes(Vec<u8>);
+
+impl CountedBytes {
+    fn new(bytes: Vec<u8>) -> Self {
+        UNMAPPED.add(bytes.len());
+        Self(bytes)
+    }
+}
+
+impl Drop for CountedBytes {
+    fn drop(&mut self) {
+        UNMAPPED.subtract(self.0.len());
+        UNMAPPED_FREED.add(self.0.len());
+    }
 }
 
 /// Counts a mapping. Dropped after it.
@@ -74,15 +93,6 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         MAPPINGS.subtract(1);
-    }
-}
-
-impl Drop for Block {
-    fn drop(&mut self) {
-        if let Memory::Unmapped(bytes, _) = &self.memory {
-            UNMAPPED.subtract(bytes.len());
-            UNMAPPED_FREED.add(bytes.len());
-        }
     }
 }
 
@@ -146,10 +156,7 @@ impl Storage {
         // Else the allocator maps it, too.
         expect_large_blocks(size);
         let (memory, offset) = allocate(size)?;
-        let taken = memory.len();
-        let storage = Self::with(size, Memory::Unmapped(memory, offset))?;
-        UNMAPPED.add(taken);
-        Ok(storage)
+        Self::with(size, Memory::Unmapped(CountedBytes::new(memory), offset))
     }
 
     fn with(len: usize, memory: Memory) -> Result<Self, Error> {
@@ -157,20 +164,18 @@ impl Storage {
     }
 
     fn block(&self) -> &Block {
-        let [block] = &*self.0;
-        block
+        &self.0
     }
 
     fn block_mut(&mut self) -> &mut Block {
-        let [block] = &mut *self.0;
-        block
+        &mut self.0
     }
 
     /// The address of the bytes.
     #[cfg(feature = "python")]
     pub(crate) fn as_mut_ptr(&mut self) -> *mut u8 {
         match &mut self.block_mut().memory {
-            Memory::Heap(bytes, offset) | Memory::Unmapped(bytes, offset) => {
+            Memory::Heap(bytes, offset) | Memory::Unmapped(CountedBytes(bytes), offset) => {
                 bytes.as_mut_ptr().wrapping_add(*offset)
             }
             Memory::Mapped(bytes, _) => bytes.as_mut_ptr(),
@@ -201,7 +206,7 @@ impl Deref for Storage {
     fn deref(&self) -> &[u8] {
         let Block { len, memory } = self.block();
         match memory {
-            Memory::Heap(bytes, offset) | Memory::Unmapped(bytes, offset) => {
+            Memory::Heap(bytes, offset) | Memory::Unmapped(CountedBytes(bytes), offset) => {
                 let bytes = bytes.get(*offset..).unwrap_or_default();
                 bytes.get(..*len).unwrap_or_default()
             }
@@ -215,7 +220,7 @@ impl DerefMut for Storage {
     fn deref_mut(&mut self) -> &mut [u8] {
         let Block { len, memory } = self.block_mut();
         match memory {
-            Memory::Heap(bytes, offset) | Memory::Unmapped(bytes, offset) => {
+            Memory::Heap(bytes, offset) | Memory::Unmapped(CountedBytes(bytes), offset) => {
                 let bytes = bytes.get_mut(*offset..).unwrap_or_default();
                 bytes.get_mut(..*len).unwrap_or_default()
             }

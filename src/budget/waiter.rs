@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::{fmt, mem};
 
 use crate::error::Error;
-use crate::fallible::boxed;
+use crate::fallible::list;
 use crate::storage::Storage;
 
 /// A request that waits for the budget, or was granted its bytes.
@@ -35,7 +35,13 @@ pub(crate) struct Wake(Box<dyn Call>);
 
 impl Wake {
     pub(crate) fn new(call: impl FnOnce() + Send + 'static) -> Result<Self, Error> {
-        Ok(Self(boxed(Some(call))?))
+        let mut one = list(1)?;
+        one.push(Some(call));
+        let one: Result<Box<[_; 1]>, _> = one.into_boxed_slice().try_into();
+        let one = one.map_err(|one| Error::OutOfMemory {
+            requested: size_of_val(&*one),
+        })?;
+        Ok(Self(one))
     }
 
     pub(crate) fn call(mut self) {
@@ -49,7 +55,8 @@ impl fmt::Debug for Wake {
     }
 }
 
-/// A function that is called at most once. (`Box<dyn FnOnce()>` cannot be made without `Box::new`.)
+/// A function that is called at most once. (`Box<dyn FnOnce()>` cannot be made without `Box::new`, which aborts the
+/// process if there is no memory; a box of an array can be made from a list.)
 trait Call: Send {
     fn call(&mut self);
 }

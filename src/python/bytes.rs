@@ -19,6 +19,7 @@
 use std::ffi::c_int;
 use std::{ptr, slice};
 
+use allocator_api2::boxed::Box;
 use pyo3::exceptions::{PyBufferError, PyException, PyMemoryError, PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -262,7 +263,7 @@ impl ReceiveBuffer {
 }
 
 /// An export of another object's memory.
-pub(super) struct Export(Box<[ffi::Py_buffer; 1]>);
+pub(super) struct Export(Box<ffi::Py_buffer>);
 
 // SAFETY: an export may be used and given back by any thread that is attached to the interpreter, and that is
 // how it is given back (`drop`); its memory is only reached by functions of this file.
@@ -281,7 +282,7 @@ impl Export {
         let mut buffer = boxed(ffi::Py_buffer::new())?;
         // SAFETY: `object` is alive, and `buffer` is an empty `Py_buffer` that stays where it is, in its box.
         let failed = unsafe {
-            let buffer = buffer.as_mut_ptr();
+            let buffer = ptr::from_mut(&mut *buffer);
             ffi::PyObject_GetBuffer(object.as_ptr(), buffer, flags)
         };
         match failed {
@@ -291,8 +292,7 @@ impl Export {
     }
 
     pub(super) fn len(&self) -> usize {
-        let [buffer] = &*self.0;
-        usize::try_from(buffer.len).unwrap_or(0)
+        usize::try_from(self.0.len).unwrap_or(0)
     }
 
     /// A copy of the bytes.
@@ -304,8 +304,7 @@ impl Export {
     }
 
     fn start(&self) -> *mut u8 {
-        let [buffer] = &*self.0;
-        buffer.buf.cast()
+        self.0.buf.cast()
     }
 }
 
@@ -313,7 +312,7 @@ impl Drop for Export {
     fn drop(&mut self) {
         // SAFETY: `get` filled it in, and it is given back once. Python is there as long as objects that hold
         // exports are freed.
-        Python::attach(|_| unsafe { ffi::PyBuffer_Release(self.0.as_mut_ptr()) });
+        Python::attach(|_| unsafe { ffi::PyBuffer_Release(&raw mut *self.0) });
     }
 }
 

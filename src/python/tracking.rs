@@ -161,7 +161,8 @@ pub(super) struct AllocationRecord {
     /// How many bytes were asked for.
     #[pyo3(get)]
     size: usize,
-    thread: u64,
+    /// Its number.
+    thread: Py<PyAny>,
     frames: [Option<Frame>; DEPTH],
     lease: AtomicUsize,
     released: AtomicBool,
@@ -204,7 +205,7 @@ impl AllocationRecord {
                 has_handle,
                 since: Instant::now(),
                 size,
-                thread: get_ident.call0()?.extract()?,
+                thread: get_ident.call0()?.unbind(),
                 frames: frames(py)?,
                 lease: AtomicUsize::new(0),
                 released: AtomicBool::new(false),
@@ -253,7 +254,7 @@ impl AllocationRecord {
     /// The name of the thread that allocated the buffer; its number, if that thread has ended.
     #[getter]
     fn thread<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        module(py)?.call_method1(intern!(py, "_thread_name"), (self.thread,))
+        module(py)?.call_method1(intern!(py, "_thread_name"), (&self.thread,))
     }
 
     /// The calls that allocated the buffer, innermost last: up to eight entries, formatted as in a traceback.
