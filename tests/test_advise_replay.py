@@ -35,34 +35,37 @@ def one_after_another(count: int, size: int) -> list[tuple[int, int, int]]:
     return [event for n in range(count) for event in ((n, size, 0), (n, -1, -1))]
 
 
+def replayed(folder: Path, trace: Trace, programs: list[Run]) -> replay.Replay:
+    """Replay once beside each run of the program."""
+    replays = replay.prepare(trace, folder)
+    assert replays
+    for _ in programs:
+        replays.take_turn()
+    return replays.compare(programs, MACHINE)
+
+
 def test_real_replay_reuses_buffers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay, "ROUNDS", 2)
     monkeypatch.setenv("BYTEPOOL", "null")  # is not for the replay
     trace = recorded(tmp_path, "data = bytearray(n)", one_after_another(50, 300_000))
-    found = replay.replay(trace, tmp_path, MACHINE, program())
-    assert found
+    found = replayed(tmp_path, trace, [program(), program()])
     assert found.call == "Pool(max_size=512 << 10)"
     assert found.hit_rate == 0.98
     assert found.idle_bytes == found.peak_idle_bytes == found.peak_bytes == 384 << 10
-    assert found.spread[0] <= found.saved <= found.spread[1]
+    assert len(found.saving.rounds) == 2
     assert found.share == 1.0
 
 
-def test_limits_are_written_where_the_defaults_are_too_small(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(replay, "ROUNDS", 1)
+def test_limits_are_written_where_the_defaults_are_too_small(tmp_path: Path) -> None:
     events = [(n, 5_000_000, 0) for n in range(20)] + [(n, -1, -1) for n in range(20)]
     trace = recorded(tmp_path, "data = sock.recv(n)", events)
-    found = replay.replay(trace, tmp_path, MACHINE, program())
-    assert found
+    found = replayed(tmp_path, trace, [program()])
     assert found.call == "Pool(max_size=8 << 20, max_buffers=20, max_idle_bytes=128 << 20)"
     assert found.peak_idle_bytes > 100_000_000
 
 
 def test_lines_without_a_replacement_are_not_replayed(tmp_path: Path) -> None:
     trace = recorded(tmp_path, "result = left + right", one_after_another(5, 300_000))
-    assert replay.replay(trace, tmp_path, MACHINE, program()) is None
+    assert replay.prepare(trace, tmp_path) is None
 
 
 def fake_child(monkeypatch: pytest.MonkeyPatch, figures: dict[tuple[str, str], float]) -> None:
@@ -80,11 +83,10 @@ def test_page_faults_that_are_saved_are_those_of_the_program(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, excess_faults: int, saved: float
 ) -> None:
     whole = {("now", "whole"): 4.0, ("pool", "whole"): 1.0}
-    fake_child(monkeypatch, {**whole, ("pool", "bare"): 0.0})
+    fake_child(monkeypatch, {**whole, ("now", "bare"): 0.0, ("pool", "bare"): 0.0})
     trace = recorded(tmp_path, "data = bytearray(n)", one_after_another(5, 300_000))
-    found = replay.replay(trace, tmp_path, MACHINE, program(excess_faults))
-    assert found
-    assert found.saved == pytest.approx(saved)
+    found = replayed(tmp_path, trace, [program(excess_faults)])
+    assert found.saving.median == pytest.approx(saved / 100)
 
 
 @pytest.mark.parametrize(
@@ -96,9 +98,18 @@ def test_blocks_are_written_only_as_far_as_the_program_had_time_for(
     whole = {("now", "whole"): 8.0, ("pool", "whole"): 7.0}
     fake_child(monkeypatch, {**whole, ("now", "bare"): 2.0, ("pool", "bare"): -1.0})
     trace = recorded(tmp_path, "data = bytearray(n)", one_after_another(5, 300_000))
-    found = replay.replay(trace, tmp_path, MACHINE, program(cpu=cpu))
-    assert found
-    assert found.saved == pytest.approx(saved)
+    found = replayed(tmp_path, trace, [program(cpu=cpu)])
+    assert found.saving.median == pytest.approx(saved / cpu)
+
+
+def test_each_replay_is_compared_with_the_run_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = {("now", "whole"): 4.0, ("pool", "whole"): 1.0}
+    fake_child(monkeypatch, {**whole, ("now", "bare"): 0.0, ("pool", "bare"): 0.0})
+    trace = recorded(tmp_path, "data = bytearray(n)", one_after_another(5, 300_000))
+    found = replayed(tmp_path, trace, [program(cpu=10.0), program(cpu=30.0)])
+    assert found.saving.rounds == pytest.approx((0.3, 0.1))
 
 
 def test_each_kind_makes_writable_memory_of_its_size() -> None:

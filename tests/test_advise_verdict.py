@@ -45,10 +45,9 @@ def make_remedy(name: str, effort: int = 0, kind: str = SETTING) -> Remedy:
     return Remedy(name, kind, effort, f"how to use {name}", {})
 
 
-def make_replay(saved: float, least: float | None = None) -> Replay:
+def make_replay(saving: Saving) -> Replay:
     sites = tuple(make_trace().sites)
-    spread = (saved if least is None else least, saved)
-    return Replay(sites, "Pool(max_size=1 << 20)", 0.99, MIB, MIB, MIB, saved, spread, 1.0)
+    return Replay(sites, "Pool(max_size=1 << 20)", 0.99, MIB, MIB, MIB, saving, 1.0)
 
 
 def steady(name: str, share: float) -> Saving:
@@ -95,7 +94,7 @@ def test_small_costs_stop_before_any_remedy(limit: float, cpu: float, stops: boo
 
 
 def choose(*tried: Any, replay: Replay | None = None, trace: Trace | None = None) -> Any:
-    return decide(0.5, trace or make_trace(), tried, replay, 1.0)
+    return decide(0.5, trace or make_trace(), tried, replay)
 
 
 def test_setting_wins_over_an_import_that_saves_the_same() -> None:
@@ -108,19 +107,21 @@ def test_setting_wins_over_an_import_that_saves_the_same() -> None:
 
 def test_pool_is_advised_only_if_it_saves_clearly_more() -> None:
     setting = make_remedy("tunables")
-    found = choose((setting, steady("tunables", 0.3)), replay=make_replay(0.5))
+    found = choose((setting, steady("tunables", 0.3)), replay=make_replay(steady("pool", 0.5)))
     assert (found.kind, found.saving) == ("pool", 0.5)
     assert found.steps[0] == "pool = Pool(max_size=1 << 20)"
-    same = choose((setting, steady("tunables", 0.3)), replay=make_replay(0.32))
+    same = choose((setting, steady("tunables", 0.3)), replay=make_replay(steady("pool", 0.32)))
     assert same.kind == "setting"
-    noisy = choose((setting, steady("tunables", 0.3)), replay=make_replay(0.5, least=-0.1))
+    guess = Saving("pool", (-0.4, 0.5, 0.9, 0.0, 0.6))
+    noisy = choose((setting, steady("tunables", 0.3)), replay=make_replay(guess))
     assert noisy.kind == "setting"
+    assert choose(replay=make_replay(guess)).kind == "unclear"
 
 
 def test_pool_names_the_line_and_what_to_write_instead(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text("data = bytearray(n)\n")
     site = Site(("work", str(tmp_path / "own.py"), 1), "", False, [MIB], [0])
-    replay = Replay((site,), "Pool()", 0.9, 0, 0, 0, 0.5, (0.4, 0.6), 1.0)
+    replay = Replay((site,), "Pool()", 0.9, 0, 0, 0, steady("pool", 0.5), 1.0)
     steps = choose(replay=replay).steps
     assert steps[1].endswith("own.py:1: instead of `data = bytearray(n)` write pool.view(n)")
 

@@ -103,8 +103,8 @@ def measure(
 
 
 def prediction_noise(figures: dict[str, Any]) -> float:
-    """Return the share by which the prediction may be wrong, if a remedy measured it."""
-    remedies = figures["remedies"]
+    """Return the share by which the prediction may be wrong."""
+    remedies = figures["remedies"] + ([figures["pool"]] if figures["pool"] else [])
     measured = [tuple(one["rounds"]) for one in remedies if one["saving"] == figures["saving"]]
     return verdict.Saving("as predicted", measured[0]).noise if measured else 0.0
 

@@ -9,25 +9,24 @@ from __future__ import annotations
 import ctypes
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from bytepool import Pool
 from bytepool.advise.remedies import TUNABLES
+from bytepool.advise.verdict import Saving
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from bytepool.advise.machine import Machine
     from bytepool.advise.run import Run
     from bytepool.advise.trace import Site, Trace
 
-ROUNDS = 5
 WHOLE, BARE = "whole", "bare"  # what is written of each block: all of it, or one byte
 # The defaults of Pool, which need not be written.
 MAX_BUFFERS = Pool().max_buffers
@@ -47,21 +46,73 @@ class Replay:
     peak_bytes: int
     """An upper bound of the bytes in use, as in ``Stats``."""
     peak_idle_bytes: int
-    saved: float
-    """Predicted CPU seconds saved in one run of the program: the median of several replays."""
-    spread: tuple[float, float]
-    """The least and the most of these replays."""
+    saving: Saving
+    """The predicted saving, of each replay against the run of the program beside it."""
     share: float
-    """The share of the recorded events that was replayed; ``saved`` is scaled up from it."""
+    """The share of the recorded events that was replayed; ``saving`` is scaled up from it."""
 
 
-def replay(trace: Trace, folder: Path, machine: Machine, program: Run) -> Replay | None:
-    """Replay the lines that a pool can serve; None if there is no such line.
+@dataclass
+class Replays:
+    """The replays of some lines, which take turns with the program.
 
-    The replay runs in one thread, and must not count what the program does not do. So its allocator
+    A replay runs in one thread, and must not count what the program does not do. So its allocator
     keeps freed memory, and the page faults that a pool saves are those of the program. If writing
     whole blocks takes more CPU time than the program has, only a part of each is taken as written.
     """
+
+    path: Path
+    sites: tuple[Site, ...]
+    arguments: dict[str, int]
+    """Of the pool."""
+    share: float
+    """The share of their allocations that is replayed."""
+    bytes_share: float
+    """Their share of the bytes of all large blocks."""
+    rounds: list[dict[tuple[str, str], dict[str, Any]]] = field(default_factory=list)
+
+    def take_turn(self) -> None:
+        """Replay with and without the pool, writing whole blocks and not."""
+        ways = [(mode, write) for write in (WHOLE, BARE) for mode in ("now", "pool")]
+        if len(self.rounds) % 2:
+            ways.reverse()
+        self.rounds.append({way: _child(self.path, *way) for way in ways})
+
+    def compare(self, plain: Sequence[Run], machine: Machine) -> Replay:
+        """Compare each turn with the run of the program beside it."""
+        rounds = (self._saved(*one, machine) for one in zip(self.rounds, plain, strict=True))
+        pool = self.rounds[-1]["pool", WHOLE]
+        arguments = (f"{name}={_number(n)}" for name, n in self.arguments.items())
+        return Replay(
+            sites=self.sites,
+            call=f"Pool({', '.join(arguments)})",
+            hit_rate=pool["hit_rate"],
+            idle_bytes=pool["idle_bytes"],
+            peak_bytes=pool["peak_bytes"],
+            peak_idle_bytes=pool["peak_idle_bytes"],
+            saving=Saving("a pool (predicted)", tuple(rounds)),
+            share=self.share,
+        )
+
+    def _saved(
+        self, turn: dict[tuple[str, str], dict[str, Any]], program: Run, machine: Machine
+    ) -> float:
+        """Return the share of the program's CPU time that a pool saves."""
+        if not program.cpu:
+            return 0.0
+        cpu: dict[tuple[str, str], float]
+        cpu = {way: result["cpu"] / self.share for way, result in turn.items()}
+        faults = program.excess_faults * machine.fault_seconds * self.bytes_share
+        left = program.cpu - faults
+        whole, bare = cpu["now", WHOLE], cpu["now", BARE]
+        written = 1.0 if whole <= left else max((left - bare) / max(whole - bare, 1e-9), 0.0)
+        saved = written * (whole - cpu["pool", WHOLE])
+        saved += (1 - written) * (bare - cpu["pool", BARE])
+        return (saved + faults) / program.cpu
+
+
+def prepare(trace: Trace, folder: Path) -> Replays | None:
+    """Choose the lines that a pool can serve, and the pool for them; None if there is no line."""
     chosen = {index for index, site in enumerate(trace.sites) if site.way is not None}
     replayed = 0
     events: list[tuple[int, int, str]] = []
@@ -90,57 +141,8 @@ def replay(trace: Trace, folder: Path, machine: Machine, program: Run) -> Replay
     path.write_text(json.dumps({"events": events, "pool": arguments}))
     sites = tuple(site for index, site in enumerate(trace.sites) if index in chosen)
     share = replayed / sum(len(site.sizes) for site in sites)
-    faults = (
-        program.excess_faults
-        * machine.fault_seconds
-        * sum(site.bytes for site in sites)
-        / trace.bytes
-    )
-    whole = _compare(path, WHOLE)
-    saved = [one / share + faults for one in whole.saved]
-    left = program.cpu - faults
-    if whole.cpu / share > left:
-        bare = _compare(path, BARE)
-        part = (left - bare.cpu / share) / max((whole.cpu - bare.cpu) / share, 1e-9)
-        part = min(max(part, 0.0), 1.0)
-        saved = [
-            (part * one + (1 - part) * other) / share + faults
-            for one, other in zip(sorted(whole.saved), sorted(bare.saved), strict=True)
-        ]
-    pool = whole.pool
-    return Replay(
-        sites=sites,
-        call=f"Pool({', '.join(f'{name}={_number(n)}' for name, n in arguments.items())})",
-        hit_rate=pool["hit_rate"],
-        idle_bytes=pool["idle_bytes"],
-        peak_bytes=pool["peak_bytes"],
-        peak_idle_bytes=pool["peak_idle_bytes"],
-        saved=statistics.median(saved),
-        spread=(min(saved), max(saved)),
-        share=share,
-    )
-
-
-@dataclass(frozen=True)
-class _Comparison:
-    """Replays with and without the pool."""
-
-    saved: list[float]
-    """CPU seconds that each round saves."""
-    cpu: float
-    """The median CPU seconds without the pool."""
-    pool: dict[str, Any]
-    """The report of the last replay on the pool."""
-
-
-def _compare(path: Path, write: str) -> _Comparison:
-    """Let replays with and without the pool take turns."""
-    saved, cpu = [], []
-    for _ in range(ROUNDS):
-        now, pool = _child(path, "now", write), _child(path, "pool", write)
-        cpu.append(now["cpu"])
-        saved.append(now["cpu"] - pool["cpu"])
-    return _Comparison(saved, statistics.median(cpu), pool)
+    bytes_share = sum(site.bytes for site in sites) / trace.bytes
+    return Replays(path, sites, arguments, share, bytes_share)
 
 
 def _without_limits(arguments: dict[str, int], sizes: list[int]) -> dict[str, int]:

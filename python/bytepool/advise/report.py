@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bytepool.advise.run import Run
     from bytepool.advise.study import Advice
     from bytepool.advise.trace import Site
+    from bytepool.advise.verdict import Saving
 
 MOST_SITES = 8
 WIDTH = 100
@@ -75,27 +76,17 @@ def remedy_rows(advice: Advice) -> list[tuple[str, ...]]:
     """Return one row for each remedy that was tried."""
     rows: list[tuple[str, ...]] = []
     for remedy, saving, runs in advice.tried:
-        low, high = min(saving.rounds), max(saving.rounds)
-        rows.append(
-            (
-                remedy.name,
-                f"{saving.median:.0%} ({low:.0%} to {high:.0%})",
-                "yes" if saving.is_real else "no",
-                size_text(int(statistics.median(run.peak_rss for run in runs))),
-            )
-        )
+        peak = int(statistics.median(run.peak_rss for run in runs))
+        rows.append(_remedy_row(remedy.name, saving, size_text(peak)))
     if advice.replay:
-        saved = advice.replay.saved / advice.cpu if advice.cpu else 0.0
-        low, high = (one / advice.cpu if advice.cpu else 0.0 for one in advice.replay.spread)
-        rows.append(
-            (
-                "a pool (predicted)",
-                f"{saved:.0%} ({low:.0%} to {high:.0%})",
-                "yes" if saved >= verdict.WORTH_IT and low > 0 else "no",
-                "",
-            )
-        )
+        rows.append(_remedy_row(advice.replay.saving.name, advice.replay.saving, ""))
     return rows
+
+
+def _remedy_row(name: str, saving: Saving, peak: str) -> tuple[str, ...]:
+    low, high = min(saving.rounds), max(saving.rounds)
+    saved = f"{saving.median:.0%} ({low:.0%} to {high:.0%})"
+    return name, saved, "yes" if saving.is_real else "no", peak
 
 
 REMEDY_COLUMNS = ("remedy", "CPU time saved", "worth it", "peak memory")
@@ -143,7 +134,7 @@ def text(advice: Advice) -> str:
             f"Remedies (median of {rounds} rounds that took turns, least to most)",
             *_table(REMEDY_COLUMNS, rows),
         ]
-    if advice.replay and advice.replay.saved >= verdict.WORTH_IT * advice.cpu:
+    if advice.replay and advice.replay.saving.median >= verdict.WORTH_IT:
         one = advice.replay
         parts.append(
             f"  The pool: {one.call}, hit rate {one.hit_rate:.0%}, idle at the end"
@@ -207,8 +198,8 @@ def as_json(advice: Advice) -> str:
             "hit_rate": advice.replay.hit_rate,
             "idle_bytes": advice.replay.idle_bytes,
             "peak_bytes": advice.replay.peak_bytes,
-            "saved": advice.replay.saved,
-            "spread": advice.replay.spread,
+            "saving": advice.replay.saving.median,
+            "rounds": advice.replay.saving.rounds,
         }
         if advice.replay
         else None,

@@ -10,8 +10,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from bytepool.advise import machine, remedies, samples, trace, verdict
-from bytepool.advise.replay import replay
+from bytepool.advise import machine, remedies, replay, samples, trace, verdict
 from bytepool.advise.run import Program, Run, run
 from bytepool.advise.stdin import Input
 
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from bytepool.advise.machine import Machine
     from bytepool.advise.remedies import Remedy
-    from bytepool.advise.replay import Replay
+    from bytepool.advise.replay import Replay, Replays
     from bytepool.advise.samples import Samples
     from bytepool.advise.trace import Trace
     from bytepool.advise.verdict import Saving, Verdict
@@ -85,24 +84,24 @@ class Study:
         prices = machine.measure()
         limit = verdict.reachable([first], traced, prices)
         candidates = []
-        replayed: Replay | None = None
+        replays: Replays | None = None
         if not verdict.small(limit, first.cpu, traced):
             candidates = self._candidates(traced, sampled)
-            if traced:
-                replayed = replay(traced, self.folder, prices, first)
+            replays = replay.prepare(traced, self.folder) if traced else None
         plain: list[Run] = []
         changed: dict[Remedy, list[Run]] = {remedy: [] for remedy in candidates}
         for _ in range(2):  # the second time, if the first was not enough
-            self._rounds(plain, changed)
+            self._rounds(plain, changed, replays)
             tried = [
                 (remedy, verdict.saving(remedy.name, plain, runs), runs)
                 for remedy, runs in changed.items()
             ]
             limit = verdict.reachable(plain, traced, prices)
             cpu = statistics.median(one.cpu for one in plain)
+            replayed = replays.compare(plain, prices) if replays else None
             savings = [(remedy, saved) for remedy, saved, _ in tried]
             decision = verdict.small(limit, cpu, traced) or verdict.decide(
-                limit, traced, savings, replayed, cpu
+                limit, traced, savings, replayed
             )
             if decision.kind != "unclear":
                 break
@@ -212,8 +211,10 @@ class Study:
         self.left_out += missing + unfit
         return settings + changes
 
-    def _rounds(self, plain: list[Run], changed: dict[Remedy, list[Run]]) -> None:
-        """Let the program as it is and the remedies take turns."""
+    def _rounds(
+        self, plain: list[Run], changed: dict[Remedy, list[Run]], replays: Replays | None
+    ) -> None:
+        """Let the program as it is, the remedies and the replays take turns."""
         for turn in range(self.rounds):
             names = [None, *changed]
             for remedy in names if turn % 2 == 0 else reversed(names):
@@ -221,6 +222,8 @@ class Study:
                     one = self._again("as it is", {})
                     assert one is not None
                     plain.append(one)
+                    if replays:
+                        replays.take_turn()
                     continue
                 again = self._again(remedy.name, remedy.environment)
                 if again is not None and remedy.was_applied:

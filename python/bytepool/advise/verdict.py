@@ -119,13 +119,12 @@ def decide(
     trace: Trace | None,
     tried: Sequence[tuple[Remedy, Saving]],
     replay: Replay | None,
-    cpu: float,
 ) -> Verdict:
     """Choose the least effort that saves nearly as much as the best remedy."""
     choices = [(remedy.effort, one.median, remedy) for remedy, one in tried if one.is_real]
-    pooled = min(replay.saved / cpu, limit) if replay and cpu else 0.0
+    pooled = min(replay.saving.median, limit) if replay else 0.0
     best = max((saved for _, saved, _ in choices), default=0.0)
-    if replay and pooled >= WORTH_IT and min(replay.spread) > 0 and pooled > best + SAME:
+    if replay and replay.saving.is_real and WORTH_IT <= pooled > best + SAME:
         return Verdict(
             "pool",
             f"A pool saves {pooled:.0%} of the CPU time, and no setting saves as much"
@@ -149,12 +148,11 @@ def decide(
             saved,
             (remedy.how,),
         )
-    return _nothing_helps(limit, trace, tried)
+    savings = [one for _, one in tried] + ([replay.saving] if replay else [])
+    return _nothing_helps(limit, trace, savings)
 
 
-def _nothing_helps(
-    limit: float, trace: Trace | None, tried: Sequence[tuple[Remedy, Saving]]
-) -> Verdict:
+def _nothing_helps(limit: float, trace: Trace | None, savings: Sequence[Saving]) -> Verdict:
     if trace and trace.bytes and trace.kept_bytes >= KEPT * trace.bytes:
         share = trace.kept_bytes / trace.bytes
         return Verdict(
@@ -163,7 +161,7 @@ def _nothing_helps(
             " A pool has nothing to reuse.",
             0.0,
         )
-    noise = max((one.noise for _, one in tried if one.median + one.noise >= WORTH_IT), default=0.0)
+    noise = max((one.noise for one in savings if one.median + one.noise >= WORTH_IT), default=0.0)
     if noise:
         return Verdict(
             "unclear",
@@ -171,7 +169,7 @@ def _nothing_helps(
             f" {limit:.0%} can be saved. Use a quieter machine, a longer run, or more --rounds.",
             0.0,
         )
-    best = max((one.median for _, one in tried), default=0.0)
+    best = max((one.median for one in savings), default=0.0)
     return Verdict(
         "stop",
         f"No remedy saves {WORTH_IT:.0%} of the CPU time (at best {max(best, 0.0):.0%}).",
