@@ -261,6 +261,24 @@ def test_server_is_stopped_after_its_time(
     assert 1 <= found.seconds < 10
 
 
+def test_server_is_stopped_by_sigint_although_its_parent_ignores_it(tmp_path: Path) -> None:
+    """A shell script starts its background jobs like this."""
+    code = """
+        import socket, sys, time
+        try:
+            listener = socket.create_server(("127.0.0.1", 0))
+            time.sleep(60)
+        except KeyboardInterrupt:
+            sys.exit(7)
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        found = run(Program([str(write(tmp_path, code))], seconds=1), os.environ)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (found.stopped, found.status) == (True, 7)
+
+
 def test_costs_include_children_that_the_program_waits_for(tmp_path: Path) -> None:
     code = """
         import subprocess, sys

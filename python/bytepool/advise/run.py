@@ -46,6 +46,11 @@ class Program:
     """A command to start once the server listens. The run ends with it."""
 
     @property
+    def serves(self) -> bool:
+        """Whether it is a server, which runs until it is stopped."""
+        return self.load is not None or self.seconds is not None
+
+    @property
     def command(self) -> list[str]:
         """The complete command."""
         return [sys.executable, *self.options, *self.arguments]
@@ -133,7 +138,8 @@ def run(
     old_mask = signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED | {signal.SIGCHLD})
     try:
         watched = _Watched(
-            _spawn(program.command, environment, streams, old_mask), time.monotonic()
+            _spawn(program.command, environment, streams, old_mask, program.serves),
+            time.monotonic(),
         )
         ended = None
         while ended is None:
@@ -176,8 +182,13 @@ def _spawn(
     environment: Mapping[str, str],
     streams: Sequence[int | None],
     mask: set[int | signal.Signals],
+    stopped_by_sigint: bool = False,
 ) -> int:
     """Start a command with the given streams and signal mask, and return its process id."""
+    # Python ignores these, and a program that it starts shall not.
+    defaults = [signal.SIGPIPE, signal.SIGXFSZ]
+    if stopped_by_sigint:
+        defaults.append(signal.SIGINT)  # a shell script lets its background jobs ignore it
     actions = [
         (os.POSIX_SPAWN_DUP2, fd, target)
         for target, fd in enumerate(streams)
@@ -189,8 +200,7 @@ def _spawn(
         dict(environment),
         file_actions=actions,
         setsigmask=mask,
-        # Python ignores these, and a program that it starts shall not.
-        setsigdef=[signal.SIGPIPE, signal.SIGXFSZ],
+        setsigdef=defaults,
     )
 
 
@@ -212,8 +222,7 @@ def _ended(pid: int) -> tuple[int, processes.Usage] | None:
 def _direct(watched: _Watched, program: Program, mask: set[int | signal.Signals]) -> None:
     """Start the load when the program listens, and stop the program when its time is over."""
     now = time.monotonic()
-    serves = program.load is not None or program.seconds is not None
-    if serves and watched.listened is None and processes.listens(watched.pid):
+    if program.serves and watched.listened is None and processes.listens(watched.pid):
         watched.listened = now - watched.begin
         if program.load is not None:
             null = os.open(os.devnull, os.O_RDWR)
