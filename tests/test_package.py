@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import inspect
 import sys
+import tomllib
 from importlib.metadata import version
+from pathlib import Path
 
+import pytest
 from helpers import run_python
 
 import bytepool
+
+PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 
 
 def test_public_names_belong_to_the_package() -> None:
@@ -55,3 +61,31 @@ def test_package_has_no_dependencies() -> None:
 def test_version_is_the_version_of_the_crate() -> None:
     assert bytepool.__version__ == version("bytepool")
     assert sys.modules["bytepool._bytepool"].__version__ == bytepool.__version__
+
+
+@pytest.mark.parametrize(
+    ("module", "packages"),
+    [
+        ("fastapi", ["fastapi"]),
+        ("prometheus", ["prometheus-client"]),
+        ("starlette", ["starlette", "python-multipart"]),
+        ("uvicorn", ["uvicorn", "httptools"]),
+    ],
+)
+def test_module_without_its_packages_names_the_extra(module: str, packages: list[str]) -> None:
+    for package in packages:
+        code = f"""
+            import sys
+            sys.modules["{package.replace("-", "_")}"] = None
+            try:
+                import bytepool.{module}
+            except ImportError as error:
+                print(error)
+        """
+        message = f"needs {' and '.join(packages)}: pip install 'bytepool[{module}]'"
+        assert run_python(code) == f"bytepool.{module} {message}\n"
+        assert package in str(EXTRAS[module])
+
+
+def test_extra_fastapi_has_what_its_forms_need() -> None:
+    assert "python-multipart" in str(EXTRAS["fastapi"])

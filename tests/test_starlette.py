@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import io
-import tomllib
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from fastapi import Request
-from helpers import pattern, run_python, without_collector
+from helpers import pattern, without_collector
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
@@ -28,8 +26,6 @@ from bytepool import Pool
 from bytepool.starlette import PooledFile, form
 
 MIB = 1 << 20
-PROJECT = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
-EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 BOUNDARY = b"--4f2e--"
 DELIMITER = b"\r\n--" + BOUNDARY
 
@@ -249,20 +245,3 @@ def test_no_file_is_kept_in_a_reference_cycle() -> None:
 
     with without_collector():
         asyncio.run(main())
-
-
-@pytest.mark.parametrize("package", ["python_multipart", "starlette"])
-def test_a_missing_package_names_the_extra(package: str) -> None:
-    code = f"""
-        import sys
-        sys.modules["{package}"] = None
-        try:
-            import bytepool.starlette
-        except ImportError as error:
-            print(error)
-    """
-    found = run_python(code)
-    assert found.startswith("bytepool.starlette needs starlette and python-multipart")
-    extra = found.partition("pip install 'bytepool[")[2].partition("]")[0]
-    assert package.replace("_", "-") in str(EXTRAS[extra])
-    assert "python-multipart" in str(EXTRAS["fastapi"])

@@ -25,8 +25,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from fastapi import Depends, HTTPException, Request
-from fastapi.routing import APIRoute
+try:
+    from fastapi import Depends, HTTPException, Request
+    from fastapi.routing import APIRoute
+except ModuleNotFoundError as _error:
+    raise ImportError("bytepool.fastapi needs fastapi: pip install 'bytepool[fastapi]'") from _error
 
 from bytepool import PoolExhaustedError, asgi
 from bytepool._frames import MAX_SIZE

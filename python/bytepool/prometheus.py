@@ -21,9 +21,14 @@ import threading
 import weakref
 from typing import TYPE_CHECKING
 
-from prometheus_client import REGISTRY, Counter, Gauge
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.registry import Collector
+try:
+    from prometheus_client import REGISTRY, Counter, Gauge
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+    from prometheus_client.registry import Collector
+except ModuleNotFoundError as _error:
+    raise ImportError(
+        "bytepool.prometheus needs prometheus-client: pip install 'bytepool[prometheus]'"
+    ) from _error
 
 from bytepool.stats import REASONS
 

@@ -12,7 +12,12 @@ from __future__ import annotations
 
 import warnings
 
-from bytepool.uvicorn import _known
+try:
+    from bytepool.uvicorn import _known
+except ModuleNotFoundError as _error:
+    raise ImportError(
+        "bytepool.uvicorn needs uvicorn and httptools: pip install 'bytepool[uvicorn]'"
+    ) from _error
 
 __all__ = ["Protocol"]
 
