@@ -39,6 +39,7 @@ LOADS = {
     "POST 1 KiB": (1 << 10, 4, 8000),
 }
 SMALL = ("GET", "POST 1 KiB")
+SMALL_ROUNDS = 4  # times as many rounds: they are short, and their p99 differs much between rounds
 BOUNDARY = b"----4f2e6f9e2"
 FORM = b'--%s\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n%s\r\n--%s--\r\n'
 
@@ -177,7 +178,8 @@ def main() -> None:
     runs: dict[tuple[str, str], dict[str, list[dict[str, float]]]] = {}
     for load in options.loads:
         for loop in options.loops:
-            plan = [name for name in contenders_for(load) if name in options.contenders] * rounds
+            turns = rounds * SMALL_ROUNDS if load in SMALL else rounds
+            plan = [name for name in contenders_for(load) if name in options.contenders] * turns
             results = runs[load, loop] = {}
             for contender in track(plan, f"{load}, {loop}", console=console, transient=True):
                 result = measure(contender, load, loop, share)

@@ -14,6 +14,7 @@ from helpers import pattern, without_collector
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from streams_helpers import run_fixture
@@ -24,8 +25,6 @@ from bytepool.uvicorn import _body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-
-    from starlette.requests import Request
 
     Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -223,6 +222,33 @@ def test_the_transport_reads_at_most_a_chunk_ahead(run: Run) -> None:
             go_on.set()
             assert (await response(reader))[0] == 200
             assert size - kept[1] <= 2 * _body.CHUNK
+            writer.close()
+
+    run(main())
+
+
+def test_polls_for_a_disconnect_do_not_read_the_next_request_ahead(run: Run) -> None:
+    """A pipelined upload waits for the request before it, and the transport waits, too."""
+
+    async def main() -> None:
+        coming: list[int] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            coming.append(scope["extensions"]["bytepool"].coming)
+            request = Request(scope, receive)
+            assert len(await request.body()) in (MIB, size)
+            for _ in range(20):
+                assert not await request.is_disconnected()
+                await asyncio.sleep(0.005)
+            await answer(send, b"")
+
+        async with serving(app) as server:
+            size = 20 * MIB
+            reader, writer = await server.connect()
+            writer.write(post(bytes(MIB)) + post(bytes(size)))
+            for _ in range(2):
+                assert (await response(reader))[0] == 200
+            assert size - coming[1] <= 2 * _body.CHUNK
             writer.close()
 
     run(main())

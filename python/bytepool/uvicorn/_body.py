@@ -159,6 +159,13 @@ class IncomingBody:
 
     # Called by the connection.
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the transport has to wait for the application, which has not answered yet."""
+        if self.waiting or not self._ready:
+            return False
+        return self._cycle is None or not self._cycle.response_complete
+
     def begin(self, cycle: Any) -> None:
         """Take note of uvicorn's object for the request, which may wait behind another one."""
         self._cycle = cycle

@@ -6,6 +6,7 @@ from contextvars import copy_context
 from typing import TYPE_CHECKING
 
 import httptools
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from bytepool.uvicorn._body import IncomingBody
@@ -18,6 +19,23 @@ LARGE = 128 << 10
 LARGE_DIGITS = len(str(LARGE))
 
 _on_headers_complete = HttpToolsProtocol.on_headers_complete
+
+
+class _Flow(FlowControl):
+    """Resumes reading on a connection only if its body has space for more.
+
+    An application that waits for a disconnect resumes reading each time, and so would have a
+    pipelined upload received that nobody reads yet.
+    """
+
+    def __init__(self, transport: asyncio.Transport, http: HttpConnection) -> None:
+        super().__init__(transport)
+        self._http = http
+
+    def resume_reading(self) -> None:
+        """Let the transport read."""
+        if self.read_paused and not (self._http.body is not None and self._http.body.is_full):
+            super().resume_reading()
 
 
 class _Discard:
@@ -38,6 +56,7 @@ class HttpConnection(HttpToolsProtocol):
         # Callbacks of the event loop get this context, and not the one of a request.
         self.context = copy_context()
         super().connection_made(transport)
+        self.flow = _Flow(transport, self)
 
     def on_headers_complete(self) -> None:
         """Start the application, for a large body with a ``receive`` of ours."""

@@ -42,6 +42,7 @@ _USED: list[tuple[Callable[..., object], set[str]]] = [
     ),
     (FlowControl.__init__, {"read_paused"}),
     (FlowControl.pause_reading, {"read_paused"}),
+    (FlowControl.resume_reading, {"read_paused"}),
 ]
 
 
