@@ -222,30 +222,32 @@ def test_fork_with_live_buffers_while_threads_use_the_pool() -> None:
         alloc = pool.allocate(5000)
         view = alloc.bytes()
         view[:] = b"p" * 5000
-        for i in range(FORKS):
-            child = os.fork()
-            if child == 0:
-                status = 1
-                try:
-                    signal.alarm(20)  # a lock that nobody releases would block the child forever
-                    assert view == b"p" * 5000
-                    view[:] = b"c" * 5000
-                    outstanding = pool.stats().outstanding
-                    for _ in range(20):
-                        with pool.allocate(5000) as mine:
-                            mine.bytes()[:] = b"x" * 5000
-                        assert view == b"c" * 5000
-                    assert pool.stats().outstanding == outstanding
-                    del view
-                    alloc.release()
-                    assert pool.stats().outstanding == outstanding - 1
-                    status = 0
-                finally:
-                    os._exit(status)
-            _, status = os.waitpid(child, 0)
-            assert status == 0, (i, status)
-            assert view == b"p" * 5000
-        stop = True
+        try:
+            for i in range(FORKS):
+                child = os.fork()
+                if child == 0:
+                    status = 1
+                    try:
+                        signal.alarm(20)  # a lock that nobody releases would block it forever
+                        assert view == b"p" * 5000
+                        view[:] = b"c" * 5000
+                        outstanding = pool.stats().outstanding
+                        for _ in range(20):
+                            with pool.allocate(5000) as mine:
+                                mine.bytes()[:] = b"x" * 5000
+                            assert view == b"c" * 5000
+                        assert pool.stats().outstanding == outstanding
+                        del view
+                        alloc.release()
+                        assert pool.stats().outstanding == outstanding - 1
+                        status = 0
+                    finally:
+                        os._exit(status)
+                _, status = os.waitpid(child, 0)
+                assert status == 0, (i, status)
+                assert view == b"p" * 5000
+        finally:
+            stop = True  # or the threads would run on after a failure
         for thread in threads:
             thread.join()
         del view

@@ -27,6 +27,16 @@ def busy_pool() -> tuple[Pool, list[object]]:
     return pool, in_use
 
 
+@pytest.mark.parametrize("kind", [Stats, BucketStats])
+def test_a_snapshot_is_made_without_the_generated_init(
+    kind: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a GIL it locks a closure cell that all threads share, also those that a fork ends."""
+    monkeypatch.setattr(kind, "__init__", None)
+    pool, _in_use = busy_pool()
+    assert len(pool.stats().buckets) == 2
+
+
 def test_stats_has_every_counter() -> None:
     pool, _in_use = busy_pool()
     assert pool.stats() == Stats(

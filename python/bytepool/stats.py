@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
 from struct import Struct
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 __all__ = ["BucketStats", "Stats"]
 
@@ -180,8 +183,8 @@ class Stats:
 
 
 _NUMBERS = Struct("=12Q")
-_TOTALS = [field.name for field in fields(Stats) if field.name not in ("name", "buckets")]
-_OF_BUCKET = [field.name for field in fields(BucketStats)]
+_TOTALS = tuple(field.name for field in fields(Stats) if field.name not in ("name", "buckets"))
+_OF_BUCKET = tuple(field.name for field in fields(BucketStats))
 
 
 def _snapshot(
@@ -195,8 +198,20 @@ def _snapshot(
     Its classes are the same after this module was reloaded, so that snapshots subtract.
     """
     totals, *rows = _NUMBERS.iter_unpack(numbers)
-    buckets = tuple(kind_of_bucket(**dict(zip(_OF_BUCKET, row, strict=True))) for row in rows)
-    return kind(name=name, buckets=buckets, **dict(zip(_TOTALS, totals, strict=True)))
+    buckets = tuple(_make(kind_of_bucket, zip(_OF_BUCKET, row, strict=True)) for row in rows)
+    common = (("name", name), ("buckets", buckets))
+    return _make(kind, (*common, *zip(_TOTALS, totals, strict=True)))
+
+
+def _make(kind: type[T], values: Iterable[tuple[str, object]]) -> T:
+    """An instance with these values, made without the generated ``__init__``.
+
+    Its code reads a closure cell for each field. CPython 3.13 without a GIL locks the cell each
+    time, so all threads would wait for each other, and a forked child can find the cell locked.
+    """
+    made = object.__new__(kind)
+    vars(made).update(values)
+    return made
 
 
 def _difference(after: T, before: T | None, *, keep: str) -> T:
