@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 use std::alloc::Layout;
+use std::cell::Cell;
 use std::sync::Arc;
 
 use bytepool::{Config, Error, Pool};
@@ -16,12 +17,17 @@ mod ledger;
 
 use ledger::{live, live_at_rest, starved, take_faults};
 
-/// Acquires all sizes, drops every other buffer early, the pool in the middle, the rest late.
-fn exercise(sizes: &[usize], config: Config) {
+/// Acquires all sizes, drops every other buffer early, the pool in the middle, the rest late. Returns how many
+/// requests borrowed a buffer of a larger size class.
+fn exercise(sizes: &[usize], config: Config) -> usize {
     let pool = Arc::new(Pool::new(config).unwrap());
-    let mut late = Vec::new();
+    let (mut late, mut borrowed) = (Vec::new(), 0);
     for (i, &n) in sizes.iter().enumerate() {
+        let before = pool.stats();
         let mut buffer = Pool::acquire_owned(&pool, n).unwrap();
+        let cost = pool.stats().outstanding_bytes - before.outstanding_bytes;
+        let own = before.buckets.iter().find(|bucket| bucket.size >= n);
+        borrowed += usize::from(own.is_some_and(|own| cost > own.size as u64));
         buffer.fill(0xAA);
         if i % 2 == 0 {
             late.push(buffer);
@@ -33,6 +39,7 @@ fn exercise(sizes: &[usize], config: Config) {
     for buffer in &late {
         assert!(buffer.iter().all(|&byte| byte == 0xAA));
     }
+    borrowed
 }
 
 #[test]
@@ -60,10 +67,11 @@ fn every_block_is_freed_once_with_its_layout() {
     let sizes = prop::collection::vec(0..3000_usize, 0..60);
     let case = (sizes, 0..200_usize, 200..2000_usize, 0..4_usize);
     let mut runner = TestRunner::new(ProptestConfig::with_cases(300));
+    let borrowed = Cell::new(0);
     runner
         .run(&case, |(sizes, min_size, max_size, max_buffers)| {
             let before = live();
-            exercise(
+            let more = exercise(
                 &sizes,
                 Config {
                     min_size,
@@ -72,10 +80,12 @@ fn every_block_is_freed_once_with_its_layout() {
                     ..Config::DEFAULT
                 },
             );
+            borrowed.set(borrowed.get() + more);
             prop_assert_eq!(live(), before);
             Ok(())
         })
         .unwrap();
+    assert!(borrowed.get() > 100, "only {borrowed:?} requests borrowed");
 
     // Buffers that outlive their pool and are returned on other threads are freed there. The first thread of a
     // process leaves blocks behind for good, so one runs before the count.

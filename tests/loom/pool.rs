@@ -220,9 +220,14 @@ fn three_threads_acquire_trim_and_take_a_snapshot() {
 
 /// A pool with the two size classes of 2 and 3 bytes.
 fn two_classes(max_idle_bytes: Option<usize>) -> Arc<Pool> {
+    classes_up_to(3, max_idle_bytes)
+}
+
+/// A pool whose size classes are one byte apart, from 2 bytes on.
+fn classes_up_to(max_size: usize, max_idle_bytes: Option<usize>) -> Arc<Pool> {
     let config = Config {
         min_size: 2,
-        max_size: 3,
+        max_size,
         max_buffers: 2,
         max_idle_bytes,
         ..Config::DEFAULT
@@ -269,5 +274,29 @@ fn a_thread_borrows_a_buffer_while_another_acquires_its_size_class() {
         check_each(&stats);
         let served: u64 = stats.buckets.iter().map(|bucket| bucket.returned).sum();
         assert_eq!((served, stats.outstanding), (3, 0));
+    });
+}
+
+#[test]
+fn a_thread_borrows_from_two_size_classes_up_while_another_acquires_there() {
+    model(|| {
+        let pool = classes_up_to(4, None);
+        drop([pool.acquire(4).unwrap(), pool.acquire(4).unwrap()]);
+        let other = {
+            let pool = Arc::clone(&pool);
+            thread::spawn(move || hold(pool.acquire(4).unwrap(), 1))
+        };
+        hold(pool.acquire(2).unwrap(), 2);
+        other.join().unwrap();
+        let stats = pool.stats();
+        check_each(&stats);
+        // Either the two idle buffers served both requests, or one was taken first, and the last stayed.
+        // Size classes without a miss are not in the list.
+        let [smaller @ .., large] = stats.buckets.as_slice() else {
+            panic!("no size class: {stats:?}")
+        };
+        let misses: u64 = smaller.iter().map(|bucket| bucket.misses).sum();
+        assert_eq!((large.hits + misses, large.misses), (2, 2), "{stats:?}");
+        assert_eq!((large.depth, stats.outstanding), (2, 0));
     });
 }
