@@ -222,3 +222,23 @@ impl<L: Lender> fmt::Debug for Buffer<L> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+    use crate::pool::Pool;
+
+    #[test]
+    fn with_zero_and_poison_the_next_holder_sees_zeros() {
+        for zero in [Zero::Release, Zero::Allocate] {
+            let pool = Pool::new(Config {
+                poison: true,
+                zero,
+                ..Config::DEFAULT
+            })
+            .unwrap();
+            pool.acquire(100).unwrap().fill(7);
+            assert_eq!(pool.acquire(100).unwrap()[..], [0; 100]);
+        }
+    }
+}

@@ -37,3 +37,46 @@ impl Pool {
         freed
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::time::Duration;
+
+    use crate::bucket::Bucket;
+    use crate::config::Config;
+    use crate::pool::Pool;
+
+    #[test]
+    fn a_pool_in_use_decays_once_per_1024_returns_of_a_size_class() {
+        let pool = Pool::new(Config {
+            idle_timeout: Some(Duration::ZERO),
+            ..Config::DEFAULT
+        })
+        .unwrap();
+        let decayed = || pool.stats().buckets[0].decayed;
+        drop(pool.acquire(4096).unwrap());
+        for returns in 1..=2048 {
+            assert_eq!(decayed(), 0, "{returns}");
+            drop(pool.acquire(1 << 20).unwrap());
+        }
+        assert_eq!(decayed(), 1);
+        let stats = pool.stats();
+        assert_eq!((stats.buckets[1].decayed, stats.buckets[0].trimmed), (0, 0));
+    }
+
+    #[test]
+    fn a_buffer_used_since_the_last_decay_stays_although_an_eviction_looked_for_unused_ones() {
+        let pool = Pool::new(Config {
+            idle_timeout: Some(Duration::ZERO),
+            ..Config::DEFAULT
+        })
+        .unwrap();
+        let use_it = || drop(pool.acquire(4096).unwrap());
+        use_it();
+        pool.decay();
+        use_it();
+        pool.buckets.iter().for_each(Bucket::reset_low_water);
+        assert_eq!(pool.decay(), 0);
+        assert_eq!(pool.decay(), 4096);
+    }
+}

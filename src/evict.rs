@@ -174,4 +174,117 @@ mod tests {
         assert_eq!(left, [8, 0]);
         drop(held);
     }
+
+    /// A pool with size classes from 1 to 4 KiB that keeps at most `max_idle_bytes`.
+    fn pool(max_idle_bytes: usize) -> Pool {
+        Pool::new(Config {
+            min_size: 1024,
+            max_size: 4096,
+            max_buffers: 100,
+            max_idle_bytes: Some(max_idle_bytes),
+            ..Config::DEFAULT
+        })
+        .unwrap()
+    }
+
+    /// The idle buffers of the size classes that were used, smallest first.
+    fn idle(pool: &Pool) -> Vec<usize> {
+        let buckets = pool.stats().buckets;
+        buckets.iter().map(|bucket| bucket.depth).collect()
+    }
+
+    /// Returns `count` buffers of this size. No other one is idle then.
+    fn fill(pool: &Pool, size: usize, count: usize) {
+        let held: Vec<_> = (0..count).map(|_| pool.acquire(size).unwrap()).collect();
+        drop(held);
+        assert_eq!(idle(pool), [count]);
+    }
+
+    #[test]
+    fn unused_quota_of_one_size_class_lets_another_keep_a_buffer() {
+        let pool = pool(8192);
+        drop(pool.acquire(1024).unwrap()); // the class gets half of the quota
+        let _held = pool.acquire(1024).unwrap();
+        drop([4096, 4096].map(|n| pool.acquire(n).unwrap()));
+        assert_eq!(idle(&pool), [0, 2]);
+    }
+
+    #[test]
+    fn a_returned_buffer_replaces_unused_ones_and_may_fill_the_whole_limit() {
+        let pool = pool(4096);
+        fill(&pool, 1024, 4);
+        pool.buckets.iter().for_each(Bucket::reset_low_water);
+        drop(pool.acquire(4096).unwrap());
+        assert_eq!(idle(&pool), [0, 1]);
+        assert_eq!(pool.stats().buckets[0].capped, 4);
+    }
+
+    #[test]
+    fn buffers_in_demand_stay_and_a_returned_one_that_does_not_fit_is_freed() {
+        let pool = pool(2048);
+        fill(&pool, 1024, 2);
+        drop(pool.acquire(2048).unwrap());
+        assert_eq!(idle(&pool), [2, 0]);
+        // Since then nobody has used them.
+        drop(pool.acquire(2048).unwrap());
+        assert_eq!(idle(&pool), [0, 1]);
+    }
+
+    #[test]
+    fn buffers_in_demand_make_room_later_also_if_some_were_unused() {
+        let pool = pool(2048);
+        fill(&pool, 1024, 2);
+        pool.buckets.iter().for_each(Bucket::reset_low_water);
+        drop(pool.acquire(1024).unwrap());
+        (0..3).for_each(|_| drop(pool.acquire(2048).unwrap()));
+        assert_eq!(idle(&pool), [0, 1]);
+    }
+
+    #[test]
+    fn a_buffer_above_the_idle_limit_evicts_nothing() {
+        let pool = pool(2048);
+        fill(&pool, 1024, 2);
+        pool.buckets.iter().for_each(Bucket::reset_low_water);
+        drop(pool.acquire(4096).unwrap());
+        assert_eq!(idle(&pool), [2, 0]);
+    }
+
+    #[test]
+    fn any_number_of_buffers_is_trimmed_or_drained() {
+        let [trimmed, closed] = [(); 2].map(|()| pool(1 << 20));
+        fill(&trimmed, 1024, 100);
+        fill(&closed, 1024, 100);
+        assert_eq!(trimmed.trim(0), 100 * 1024);
+        closed.close();
+        assert_eq!([idle(&trimmed), idle(&closed)], [[0], [0]]);
+    }
+
+    #[test]
+    fn as_many_buffers_are_trimmed_as_asked_for_wherever_they_are() {
+        let pool = pool(1 << 20);
+        for _ in 0..8 {
+            let held = [(); 4].map(|()| pool.acquire(1024).unwrap());
+            std::thread::scope(|scope| scope.spawn(move || drop(held)).join().unwrap());
+        }
+        let before = pool.stats().idle_bytes as usize;
+        assert_eq!(pool.trim(before - 3 * 1024), 3 * 1024);
+    }
+
+    #[test]
+    fn a_request_above_the_free_budget_frees_what_is_missing_and_no_more() {
+        let pool = Pool::new(Config {
+            min_size: 512,
+            max_size: 4096,
+            max_bytes: Some(4096),
+            ..Config::DEFAULT
+        })
+        .unwrap();
+        let held = pool.acquire(1024).unwrap();
+        drop([(); 4].map(|()| pool.acquire(512).unwrap()));
+        let larger = pool.acquire(2048).unwrap();
+        let stats = pool.stats();
+        assert_eq!((stats.idle_bytes, stats.outstanding_bytes), (1024, 3072));
+        assert_eq!((stats.buckets[0].capped, stats.buckets[0].freed()), (2, 2));
+        drop((held, larger));
+    }
 }

@@ -31,3 +31,19 @@ impl Interval {
             && (self.began.compare_exchange(began, now, order, order)).is_ok()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_an_interval_is_told_once() {
+        let interval = Interval {
+            start: Instant::now().checked_sub(Duration::from_secs(60)).unwrap(),
+            began: AtomicU64::new(0),
+        };
+        assert!(!interval.is_over(Duration::from_secs(6000)));
+        assert!(interval.is_over(Duration::from_secs(30)));
+        assert!(!interval.is_over(Duration::from_secs(30)));
+    }
+}

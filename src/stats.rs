@@ -198,6 +198,8 @@ impl Gauge {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::pool::Pool;
 
     #[test]
     fn a_gauge_keeps_its_peak() {
@@ -206,5 +208,28 @@ mod tests {
         gauge.sub(2);
         gauge.add(1);
         assert_eq!(gauge.get(), (2, 3));
+    }
+
+    #[test]
+    fn peaks_of_idle_memory_are_at_most_what_may_be_kept() {
+        let pool = Pool::new(Config {
+            min_size: 1024,
+            max_size: 2048,
+            max_buffers: 2,
+            max_idle_bytes: Some(4096),
+            ..Config::DEFAULT
+        })
+        .unwrap();
+        let peaks = |pool: &Pool| -> (Vec<_>, u64) {
+            let stats = pool.stats();
+            let buckets = stats.buckets.iter().map(|bucket| bucket.peak_depth);
+            (buckets.collect(), stats.peak_idle_bytes)
+        };
+        drop(pool.acquire(1024).unwrap());
+        assert_eq!(peaks(&pool), (vec![1], 1024));
+        drop([(); 3].map(|()| pool.acquire(1024).unwrap()));
+        assert_eq!(peaks(&pool), (vec![2], 2048));
+        drop([(); 3].map(|()| pool.acquire(2048).unwrap()));
+        assert_eq!(peaks(&pool), (vec![2, 2], 4096));
     }
 }

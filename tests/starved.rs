@@ -5,6 +5,8 @@
 #![cfg(not(loom))]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use bytepool::{Config, Error, Pool, Stats};
@@ -73,6 +75,38 @@ fn requests_fail(config: Config) -> usize {
     failures
 }
 
+/// Requests that are granted bytes after a wait, and fail to allocate at any point of it. Returns how often.
+fn waits_fail() -> usize {
+    let config = Config {
+        max_bytes: Some(CONFIG.max_size),
+        ..CONFIG
+    };
+    for allocations in 0.. {
+        let pool = Pool::new(config).unwrap();
+        let held = pool.acquire(CONFIG.max_size).unwrap();
+        let (before, ended) = (pool.stats(), AtomicBool::new(false));
+        let result = thread::scope(|scope| {
+            scope.spawn(|| {
+                while pool.stats().waits == before.waits && !ended.load(Ordering::SeqCst) {
+                    thread::yield_now();
+                }
+                drop(held);
+            });
+            let wait = || pool.acquire_timeout(5000, Duration::MAX).map(drop);
+            let result = starved(allocations, wait);
+            ended.store(true, Ordering::SeqCst);
+            result
+        });
+        let stats = pool.stats();
+        let requests = served(&before).0 + u64::from(result.is_ok());
+        assert_eq!(served(&stats), (requests, 0, 0), "after {allocations}");
+        if result.is_ok() {
+            return allocations;
+        }
+    }
+    unreachable!("the work never succeeded")
+}
+
 #[test]
 fn a_failed_allocation_leaks_nothing_and_is_an_error() {
     drop(std::thread::current()); // allocates a block on its first call
@@ -88,6 +122,9 @@ fn a_failed_allocation_leaks_nothing_and_is_an_error() {
         });
     }
     assert!(requests >= 36, "{requests}");
+
+    let waits = waits_fail();
+    assert!(waits >= 4, "{waits}");
 
     let pool = Arc::new(Pool::new(CONFIG).unwrap());
     let mut held: Vec<_> = (0..20)
@@ -107,5 +144,5 @@ fn a_failed_allocation_leaks_nothing_and_is_an_error() {
     });
     assert_eq!(live(), all, "leaked blocks and bytes");
     assert_eq!(take_faults(), 0);
-    println!("{pools} allocations of pools failed, {requests} of requests");
+    println!("{pools} allocations of pools failed, {requests} of requests, {waits} of waits");
 }

@@ -8,6 +8,8 @@
 //! A shard keeps as many items as its *quota* says. The pool's budget grants quota to the buckets, so that all
 //! of them together stay within its bounds, and each bucket redistributes its quota among its shards.
 
+#[cfg(all(test, not(loom)))]
+mod fast_tests;
 mod locked;
 mod shard;
 #[cfg(all(test, not(loom)))]
@@ -31,7 +33,7 @@ const DECAY_EVERY: u64 = 1024;
 
 /// One of so many requests that find a bucket empty does not borrow from another one but is a miss. So a bucket that is
 /// often short of items grows, and the search of others stays rare.
-pub(crate) const GROW_EVERY: u64 = 128;
+const GROW_EVERY: u64 = 128;
 
 #[derive(Debug)]
 pub(crate) struct Bucket<T> {
@@ -185,7 +187,7 @@ impl<T> Bucket<T> {
         locked.totals.misses = locked.totals.misses.wrapping_sub(1);
         // After a later miss it is unknown what the peak would have been.
         if last {
-            locked.totals.peak = locked.totals.existing().max(miss.peak_before);
+            locked.totals.peak = miss.peak_before;
         }
     }
 

@@ -186,12 +186,23 @@ mod tests {
         own.reserve(16).unwrap();
         other.reserve(16).unwrap();
         other.quota = 8;
+        own.quota = 2;
         (0..6).for_each(|item| other.push(item, ReturnedBy::Release));
         other.reset_low_water();
         assert_eq!(own.pop_from(&mut other), Some(5));
         assert_eq!((own.depth(), own.quota, own.pop()), (3, 3, Some(4)));
-        assert_eq!((other.depth(), other.quota), (2, 5));
+        assert_eq!((other.depth(), other.quota), (2, 7));
         (6..9).for_each(|item| other.push(item, ReturnedBy::Release));
         assert_eq!(other.count(Victims::UnusedSinceEviction), 2);
+    }
+
+    #[test]
+    fn few_items_move_between_shards_at_a_time() {
+        let [mut own, mut other] = [const { Shard::EMPTY }; 2];
+        own.reserve(64).unwrap();
+        other.reserve(64).unwrap();
+        (0..64).for_each(|item| other.push(item, ReturnedBy::Release));
+        assert_eq!(own.pop_from(&mut other), Some(63));
+        assert_eq!((own.depth(), other.depth()), (8, 55));
     }
 }

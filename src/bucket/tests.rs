@@ -8,7 +8,7 @@ use super::*;
 use crate::config::Config;
 
 /// Runs the work on a new thread, which usually has another shard.
-fn on_another_thread<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+pub(super) fn on_another_thread<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     thread::scope(|scope| scope.spawn(work).join().unwrap())
 }
 
@@ -33,7 +33,7 @@ fn push<T>(bucket: &Bucket<T>, item: T, by: ReturnedBy) -> Option<T> {
 }
 
 /// Pushes the item, and frees it if the bucket is full.
-fn give<T>(bucket: &Bucket<T>, item: T) {
+pub(super) fn give<T>(bucket: &Bucket<T>, item: T) {
     let _ = push(bucket, item, Release);
 }
 
@@ -277,6 +277,7 @@ fn a_reset_between_decays_does_not_make_used_items_unused() {
     bucket.begin_decay();
     let busy: Vec<_> = (0..4).map(|_| pop(&bucket).unwrap()).collect();
     busy.into_iter().rev().for_each(|item| give(&bucket, item));
+    bucket.reset_low_water();
     bucket.reset_low_water();
     let busy = pop(&bucket).unwrap();
     give(&bucket, busy);

@@ -9,6 +9,8 @@
 //!   no request overtakes a waiter, and no returned buffer is missed.
 
 pub(crate) mod requests;
+#[cfg(all(test, not(loom)))]
+mod tests;
 mod waiter;
 
 use crate::config::Config;

@@ -212,3 +212,27 @@ impl Pool {
         Ok(Taken::fresh(storage, TRANSIENT))
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::thread;
+
+    use crate::config::Config;
+    use crate::pool::Pool;
+
+    #[test]
+    fn an_idle_buffer_of_the_size_class_is_taken_before_a_larger_one() {
+        let pool = Pool::new(Config::DEFAULT).unwrap();
+        for _ in 0..8 {
+            let held = [4096, 6144].map(|n| pool.acquire(n).unwrap());
+            thread::scope(|scope| scope.spawn(move || drop(held)).join().unwrap());
+        }
+        let idle = pool.stats().buckets[0].depth;
+        let _held: Vec<_> = (0..idle).map(|_| pool.acquire(4096).unwrap()).collect();
+        let stats = pool.stats();
+        assert_eq!(
+            (stats.buckets[0].depth, stats.outstanding),
+            (0, idle as u64)
+        );
+    }
+}

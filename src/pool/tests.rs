@@ -5,7 +5,6 @@ use std::thread;
 
 use super::acquire::LARGEST_REQUEST;
 use super::*;
-use crate::bucket::GROW_EVERY;
 use crate::buffer::Buffer;
 use crate::config::Zero;
 use crate::sync::Arc;
@@ -70,13 +69,13 @@ fn a_size_class_that_is_often_empty_gets_a_buffer_of_its_own() {
         let buckets = pool.stats().buckets;
         buckets.iter().map(|bucket| bucket.misses).collect()
     };
-    for _ in 1..GROW_EVERY {
+    for _ in 1..128 {
         drop(pool.acquire(20).unwrap());
     }
     assert_eq!(misses(&pool), [1]);
     drop(pool.acquire(20).unwrap());
     assert_eq!(misses(&pool), [1, 1]);
-    for _ in 0..2 * GROW_EVERY {
+    for _ in 0..2 * 128 {
         drop(pool.acquire(20).unwrap());
     }
     assert_eq!(misses(&pool), [1, 1]);
