@@ -262,9 +262,9 @@ mod tests {
     #[test]
     fn as_many_buffers_are_trimmed_as_asked_for_wherever_they_are() {
         let pool = pool(1 << 20);
-        for _ in 0..8 {
-            let held = [(); 4].map(|()| pool.acquire(1024).unwrap());
-            std::thread::scope(|scope| scope.spawn(move || drop(held)).join().unwrap());
+        let held = [(); 8].map(|()| [(); 4].map(|()| pool.acquire(1024).unwrap()));
+        for buffers in held {
+            std::thread::scope(|scope| scope.spawn(move || drop(buffers)).join().unwrap());
         }
         let before = pool.stats().idle_bytes as usize;
         assert_eq!(pool.trim(before - 3 * 1024), 3 * 1024);

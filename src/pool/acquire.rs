@@ -223,9 +223,9 @@ mod tests {
     #[test]
     fn an_idle_buffer_of_the_size_class_is_taken_before_a_larger_one() {
         let pool = Pool::new(Config::DEFAULT).unwrap();
-        for _ in 0..8 {
-            let held = [4096, 6144].map(|n| pool.acquire(n).unwrap());
-            thread::scope(|scope| scope.spawn(move || drop(held)).join().unwrap());
+        let held = [(); 8].map(|()| [4096, 6144].map(|n| pool.acquire(n).unwrap()));
+        for buffers in held {
+            thread::scope(|scope| scope.spawn(move || drop(buffers)).join().unwrap());
         }
         let idle = pool.stats().buckets[0].depth;
         let _held: Vec<_> = (0..idle).map(|_| pool.acquire(4096).unwrap()).collect();
