@@ -101,10 +101,9 @@ impl Config {
         default.min(limit.unwrap_or(usize::MAX))
     }
 
-    /// The smallest and the largest pooled size: no buffer costs more than the whole budget.
-    pub(crate) fn pooled_sizes(&self) -> (usize, usize) {
-        let max_size = self.max_size.min(self.max_bytes.unwrap_or(usize::MAX));
-        (self.min_size.min(max_size), max_size)
+    /// The largest pooled size: no buffer costs more than the whole budget.
+    pub(crate) fn largest_pooled(&self) -> usize {
+        self.max_size.min(self.max_bytes.unwrap_or(usize::MAX))
     }
 
     /// Whether a reused buffer has to be prepared for its next holder.

@@ -17,7 +17,8 @@ pub(crate) struct SizeClasses {
 }
 
 impl SizeClasses {
-    /// The caller has checked that `min_size <= max_size < 2^40`. There are no classes if `max_size` is 0.
+    /// The caller has checked that both sizes are below 2^40. There are no classes if `max_size` is 0, and there is
+    /// one if `min_size` is above it.
     pub(crate) fn new(min_size: usize, max_size: usize) -> Self {
         // A doubling that spans fewer bytes than steps cannot be divided.
         let first = ceil_log2(min_size).max(STEPS_LOG2);
@@ -105,6 +106,7 @@ mod tests {
             (1, 1),
             (3, 100),
             (64, 64),
+            (5000, 64),
             (65, 100),
             (16, 1000),
             (0, 4096),

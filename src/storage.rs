@@ -186,6 +186,11 @@ impl Storage {
     pub(crate) fn len(&self) -> usize {
         self.block().len
     }
+
+    #[cfg(test)]
+    pub(crate) fn is_mapped(&self) -> bool {
+        matches!(self.block().memory, Memory::Mapped(..))
+    }
 }
 
 /// Zeroed bytes, and the offset from which on there are `size` aligned ones.
@@ -246,9 +251,8 @@ mod tests {
                 assert!(storage.iter().all(|&byte| byte == 0));
                 storage.fill(1);
             }
-            let mapped = |storage: Storage| matches!(storage.block().memory, Memory::Mapped(..));
-            assert_eq!(mapped(Storage::new(size, 0).unwrap()), size >= MAPPED);
-            assert!(!mapped(Storage::heap(size).unwrap()));
+            assert_eq!(Storage::new(size, 0).unwrap().is_mapped(), size >= MAPPED);
+            assert!(!Storage::heap(size).unwrap().is_mapped());
         }
     }
 

@@ -132,3 +132,34 @@ def test_memory_beyond_the_mappings_returns_to_the_system_when_it_is_freed() -> 
         assert resident() - before < 80 << 20
     """
     assert run_python(code) == ""
+
+
+def huge_pages_are_asked_for(position: int) -> bool:
+    """Whether the kernel was asked for huge pages at this address."""
+    here = False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        first, _, flags = line.partition(" ")
+        if not first.endswith(":"):
+            begin, end = (int(bound, 16) for bound in first.split("-"))
+            here = begin <= position < end
+        elif here and first == "VmFlags:":
+            return "hg" in flags.split()
+    raise AssertionError(f"no mapping at {position:#x}")
+
+
+@pytest.mark.skipif(
+    not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="this system has no huge pages"
+)
+def test_huge_pages_are_asked_for_where_a_request_fills_most_of_them() -> None:
+    pool = Pool(6 * MIB, 8 * MIB)
+    for n, expected in [
+        (1, [False, False, False]),
+        (MIB + MIB // 4, [False, False, False]),
+        (MIB + MIB // 2, [True, False, False]),
+        (5 * MIB, [True, True, False]),
+        (8 * MIB, [True, True, True]),
+    ]:
+        start = address(pool.view(n))
+        asked = [huge_pages_are_asked_for(start + offset * MIB) for offset in (0, 2, 4)]
+        assert asked == expected, n
+        pool.trim()

@@ -235,4 +235,11 @@ mod tests {
             (0, idle as u64)
         );
     }
+
+    #[test]
+    fn large_memory_is_mapped_for_a_pool_and_allocated_for_a_null_pool() {
+        let is_mapped = |pool: &Pool| pool.fresh(1 << 20, 0).unwrap().is_mapped();
+        assert!(is_mapped(&Pool::new(Config::DEFAULT).unwrap()));
+        assert!(!is_mapped(&Pool::null()));
+    }
 }

@@ -58,8 +58,7 @@ impl Pool {
     /// per size class.
     pub fn new(config: Config) -> Result<Self, Error> {
         config.check()?;
-        let (min_size, max_size) = config.pooled_sizes();
-        let classes = SizeClasses::new(min_size, max_size);
+        let classes = SizeClasses::new(config.min_size, config.largest_pooled());
         let mut buckets = Vec::new();
         let count = classes.capacities().count();
         buckets
