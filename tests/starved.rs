@@ -86,7 +86,7 @@ fn waits_fail() -> usize {
         let held = pool.acquire(CONFIG.max_size).unwrap();
         let (before, ended) = (pool.stats(), AtomicBool::new(false));
         let result = thread::scope(|scope| {
-            scope.spawn(|| {
+            let other = scope.spawn(|| {
                 while pool.stats().waits == before.waits && !ended.load(Ordering::SeqCst) {
                     thread::yield_now();
                 }
@@ -95,6 +95,7 @@ fn waits_fail() -> usize {
             let wait = || pool.acquire_timeout(5000, Duration::MAX).map(drop);
             let result = starved(allocations, wait);
             ended.store(true, Ordering::SeqCst);
+            other.join().unwrap(); // only then all memory of the thread is freed
             result
         });
         let stats = pool.stats();
