@@ -11,6 +11,9 @@ pub(crate) const SHARDS: usize = if cfg!(loom) { 2 } else { 4 };
 /// The most items that move from one shard to another at a time.
 const BATCH: usize = 8;
 
+/// The same, if the other shard's threads only return items.
+const RETURNED_BATCH: usize = 32;
+
 /// The most items that are evicted at a time. The more, the less often a thread that frees much memory detaches
 /// from Python's interpreter.
 const EVICTED: usize = if cfg!(loom) { 8 } else { 32 };
@@ -46,6 +49,9 @@ pub(crate) struct Shard<T> {
     low_water_before: usize,
     pub(crate) returned: u64,
     pub(crate) dropped: u64,
+    /// `returned` and the depth when items last moved from this shard to another, or the other way.
+    returned_at_move: u64,
+    depth_at_move: usize,
 }
 
 impl<T> Shard<T> {
@@ -58,6 +64,8 @@ impl<T> Shard<T> {
         low_water_before: 0,
         returned: 0,
         dropped: 0,
+        returned_at_move: 0,
+        depth_at_move: 0,
     };
 
     /// Reserves space for `limit` items. The shard never grows beyond that.
@@ -119,11 +127,17 @@ impl<T> Shard<T> {
         }
     }
 
-    /// Moves up to half of the other shard's items to this shard, which is empty, and pops the newest.
+    /// Moves some of the other shard's items to this shard, which is empty, and pops the newest: up to half of them,
+    /// or all if the other shard's threads only return items, because they do not need them.
     pub(crate) fn pop_from(&mut self, other: &mut Self) -> Option<T> {
         debug_assert_eq!(self.depth(), 0);
+        let only_returns = other.only_returns();
         let newest = other.pop()?;
-        let moved = other.older.len().div_ceil(2).min(BATCH);
+        let moved = if only_returns {
+            other.older.len().min(RETURNED_BATCH)
+        } else {
+            other.older.len().div_ceil(2).min(BATCH)
+        };
         let stay = other.older.len().saturating_sub(moved);
         self.older.extend(other.older.drain(stay..));
         other.low_water = other.low_water.min(stay);
@@ -131,7 +145,21 @@ impl<T> Shard<T> {
         let missing = self.older.len().saturating_sub(self.quota);
         other.quota = other.quota.saturating_sub(missing);
         self.quota = self.quota.saturating_add(missing);
+        self.note_move();
+        other.note_move();
         Some(newest)
+    }
+
+    fn note_move(&mut self) {
+        self.returned_at_move = self.returned;
+        self.depth_at_move = self.depth();
+    }
+
+    /// Whether no item was taken or evicted since items last moved. It follows from counters that there are anyway,
+    /// so taking an item costs nothing more.
+    fn only_returns(&self) -> bool {
+        let returned = self.returned.wrapping_sub(self.returned_at_move);
+        self.depth().wrapping_sub(self.depth_at_move) as u64 == returned
     }
 
     /// Moves up to `count` items, the oldest, into the batch as far as it has space, with their quota.
@@ -187,7 +215,8 @@ mod tests {
         other.reserve(16).unwrap();
         other.quota = 8;
         own.quota = 2;
-        (0..6).for_each(|item| other.push(item, ReturnedBy::Release));
+        (0..7).for_each(|item| other.push(item, ReturnedBy::Release));
+        other.pop();
         other.reset_low_water();
         assert_eq!(own.pop_from(&mut other), Some(5));
         assert_eq!((own.depth(), own.quota, own.pop()), (3, 3, Some(4)));
@@ -203,6 +232,28 @@ mod tests {
         other.reserve(64).unwrap();
         (0..64).for_each(|item| other.push(item, ReturnedBy::Release));
         assert_eq!(own.pop_from(&mut other), Some(63));
-        assert_eq!((own.depth(), other.depth()), (8, 55));
+        assert_eq!((own.depth(), other.depth()), (32, 31)); // nobody took one from there
+        other.pop();
+        while own.pop().is_some() {}
+        assert_eq!(own.pop_from(&mut other), Some(29));
+        assert_eq!((own.depth(), other.depth()), (8, 21));
+    }
+
+    #[test]
+    fn a_shard_steals_all_items_of_one_whose_threads_only_return() {
+        let [mut own, mut other] = [const { Shard::EMPTY }; 2];
+        own.reserve(64).unwrap();
+        other.reserve(64).unwrap();
+        other.quota = 64;
+        for stolen in [6, 1, RETURNED_BATCH + 1] {
+            (0..stolen).for_each(|item| other.push(item, ReturnedBy::Release));
+            assert_eq!(own.pop_from(&mut other), Some(stolen - 1));
+            assert_eq!((own.depth(), other.depth()), (stolen - 1, 0));
+            while own.pop().is_some() {}
+        }
+        (0..6).for_each(|item| other.push(item, ReturnedBy::Release));
+        other.pop();
+        own.pop_from(&mut other);
+        assert_eq!((own.depth(), other.depth()), (2, 2));
     }
 }
