@@ -134,7 +134,11 @@ impl Pool {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+    use crate::budget::Wake;
+    use crate::budget::requests::WaiterGuard;
     use crate::config::Config;
 
     #[test]
@@ -286,5 +290,30 @@ mod tests {
         assert_eq!((stats.idle_bytes, stats.outstanding_bytes), (1024, 3072));
         assert_eq!((stats.buckets[0].capped, stats.buckets[0].freed()), (2, 2));
         drop((held, larger));
+    }
+
+    #[test]
+    fn memory_is_freed_before_a_waiter_gets_its_bytes() {
+        thread_local!(static FREED: Cell<usize> = const { Cell::new(0) });
+        // An evicted buffer, a returned one of another size than the waiter needs, and a transient one.
+        for (max_size, evicts) in [(1024, true), (1024, false), (256, false)] {
+            let mut pool = Pool::new(Config {
+                min_size: 64,
+                max_size,
+                max_bytes: Some(1024),
+                ..Config::DEFAULT
+            })
+            .unwrap();
+            pool.free = |storages| {
+                FREED.set(FREED.get() + storages.iter_mut().filter_map(Option::take).count())
+            };
+            FREED.set(0);
+            let held = pool.acquire(1024).unwrap();
+            let held = (!evicts).then_some(held);
+            let wake = Wake::new(|| assert_eq!(FREED.get(), 1)).unwrap();
+            let guard = WaiterGuard::enqueue(&pool, 512, wake).unwrap();
+            drop(held);
+            assert!(Pool::lend_to_waiter(&pool, 512, &guard.waiter).is_some());
+        }
     }
 }

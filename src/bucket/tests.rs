@@ -157,12 +157,16 @@ fn shards_never_grow_under_a_lock() {
 
 #[test]
 fn an_undone_miss_leaves_no_trace() {
-    let bucket = Bucket::<u8>::new(8, 3, usize::MAX).unwrap();
-    let before = bucket.stats();
-    let miss = pop(&bucket).unwrap_err();
-    assert_eq!(bucket.stats().0.peak_outstanding, 1);
-    bucket.undo_miss(&miss);
-    assert_eq!(bucket.stats(), before);
+    for peak in [0, 2] {
+        let bucket = Bucket::new(8, 0, usize::MAX).unwrap();
+        let misses: Vec<_> = (0..peak).map(|_| pop(&bucket)).collect();
+        misses.iter().for_each(|_| give(&bucket, 0));
+        let before = bucket.stats();
+        let miss = pop(&bucket).unwrap_err();
+        assert_eq!(bucket.stats().0.peak_outstanding, peak.max(1));
+        bucket.undo_miss(&miss);
+        assert_eq!(bucket.stats(), before);
+    }
 }
 
 #[test]
