@@ -163,3 +163,33 @@ def test_huge_pages_are_asked_for_where_a_request_fills_most_of_them() -> None:
         asked = [huge_pages_are_asked_for(start + offset * MIB) for offset in (0, 2, 4)]
         assert asked == expected, n
         pool.trim()
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="fills the heap of glibc")
+def test_free_memory_of_the_heap_is_lent_when_other_code_has_used_up_the_mappings() -> None:
+    code = """
+        import mmap
+        from pathlib import Path
+        from bytepool import Pool
+
+        LIMIT = int(Path("/proc/sys/vm/max_map_count").read_text())
+        pool, null = Pool(), Pool.null()
+        heap = [null.view(100_000) for _ in range(40)]
+        others = [None] * (LIMIT if LIMIT < 200_000 else 0)
+        private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        try:
+            for i in range(len(others)):
+                # Neighbours with the same access would be one mapping.
+                access = mmap.PROT_READ | (i % 2 and mmap.PROT_WRITE)
+                others[i] = mmap.mmap(-1, 4096, flags=private, prot=access)
+        except OSError:
+            pass
+        else:
+            assert not others
+        del heap[:20]  # what is free below a block in use stays in the process
+        views = [pool.view(64 << 10) for _ in range(10)]
+        for view in views:
+            view[:] = b"x" * (64 << 10)
+        print("end")
+    """
+    assert run_python(code) == "end\n"
