@@ -139,7 +139,9 @@ mod tests {
     use super::*;
     use crate::budget::Wake;
     use crate::budget::requests::WaiterGuard;
+    use crate::buffer::Buffer;
     use crate::config::Config;
+    use crate::sync::Arc;
 
     #[test]
     fn unused_buffers_are_evicted_before_used_ones_and_the_largest_of_them_first() {
@@ -315,5 +317,26 @@ mod tests {
             drop(held);
             assert!(Pool::lend_to_waiter(&pool, 512, &guard.waiter).is_some());
         }
+    }
+
+    #[test]
+    fn a_return_is_counted_although_another_one_takes_the_reclaimed_quota() {
+        thread_local!(static HELD: Cell<Option<Buffer<Arc<Pool>>>> = const { Cell::new(None) });
+        let mut pool = pool(4096);
+        pool.free = |storages| {
+            storages.fill_with(|| None);
+            drop(HELD.take());
+        };
+        let pool = Arc::new(pool);
+        let held = [(); 5].map(|()| Pool::acquire_owned(&pool, 1024).unwrap());
+        let large = pool.acquire(4096).unwrap();
+        let [other, idle @ ..] = held;
+        drop(idle);
+        pool.buckets.iter().for_each(Bucket::reset_low_water);
+        HELD.set(Some(other));
+        drop(large);
+        let stats = pool.stats();
+        assert_eq!((stats.outstanding, stats.idle_bytes), (0, 1024));
+        assert_eq!((stats.buckets[0].capped, stats.buckets[1].capped), (4, 1));
     }
 }
