@@ -37,6 +37,7 @@ const MAY_KEEP: usize = 64 << 20;
 const MAPPED: usize = 64 << 10;
 
 /// The size of a huge page. Memory that can have whole huge pages is several times faster on first use.
+#[cfg(any(target_os = "linux", test))]
 const HUGE_PAGE: usize = 2 << 20;
 
 /// Owned bytes. Their address stays the same when the `Storage` moves.

@@ -21,6 +21,10 @@ thread_local! {
     static LEFT: Cell<usize> = const { Cell::new(usize::MAX) };
 }
 
+/// How many threads are in `starved`. Without any, `LEFT` is not read: on Windows with GNU tools its first use in a
+/// thread allocates, which would read it again and so on.
+static STARVING: AtomicUsize = AtomicUsize::new(0);
+
 #[global_allocator]
 static LEDGER: Ledger = Ledger;
 
@@ -50,7 +54,9 @@ pub fn take_faults() -> usize {
 #[allow(dead_code, reason = "not every binary uses it")]
 pub fn starved<R>(after: usize, work: impl FnOnce() -> R) -> R {
     LEFT.set(after);
+    STARVING.fetch_add(1, SeqCst);
     let result = work();
+    STARVING.fetch_sub(1, SeqCst);
     LEFT.set(usize::MAX);
     result
 }
@@ -69,7 +75,10 @@ impl Ledger {
     }
 
     fn open(layout: Layout, make: impl FnOnce(Layout) -> *mut u8) -> *mut u8 {
-        let left = LEFT.get();
+        let left = match STARVING.load(SeqCst) {
+            0 => usize::MAX,
+            _ => LEFT.get(),
+        };
         let Some((outer, offset)) = Self::outer(layout).filter(|_| left > 0) else {
             return std::ptr::null_mut();
         };
