@@ -1,6 +1,8 @@
 #!/bin/sh
-# Runs the tests of the pool on any system: pool_tests.sh FOLDER, which has the wheel. They are installed into the
-# environment of `python`. They need nothing of Linux, and only packages that every system has.
+# Runs the tests of the pool on any system: pool_tests.sh FOLDER
+#
+# The wheel in the folder, and the packages that the tests need, are installed into the environment of `python`. The
+# tests need nothing of Linux.
 set -eu
 python -m pip install --quiet hypothesis pytest pytest-timeout
 python -m pip install --quiet --force-reinstall --no-deps --no-index --find-links "$1" bytepool
