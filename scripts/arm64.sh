@@ -1,9 +1,19 @@
 #!/usr/bin/env bash
-# Runs the Python tests against the aarch64 wheel in the named folder, with Debian 13's arm64 Python under qemu.
+# Runs Python tests against the aarch64 wheel in the named folder, with Debian 13's arm64 Python under qemu: the named
+# tests, or those of the pool and of the streams.
 #
-# Debian's packages are only unpacked. qemu is registered for the processes in here alone.
+# The other tests start many processes, and qemu translates all of Python's code anew in each. Debian's packages are
+# only unpacked. qemu is registered for the processes in here alone.
 set -euo pipefail
 wheels=$1
+shift
+if [ $# = 0 ]; then
+    for name in allocator args blocking budget budget_async decay default_pool evict hashing lease null_pool poison \
+        pool registry starlette stats storage streams streams_bytes streams_flow streams_frames streams_reader \
+        tracking views zero; do
+        set -- "$@" "tests/test_$name.py"
+    done
+fi
 root=$PWD/target/debian13/arm64
 site=/opt/site
 
@@ -44,7 +54,6 @@ magic='\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x00\xb7\x00'
 mask='\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff'
 # Wherever qemu is, F makes the kernel open it now, outside of the new root.
 rule=":qemu-aarch64:M::$magic:$mask:$(command -v qemu-aarch64-static):F"
-shift
 unshare --user --map-root-user --mount --pid --fork --kill-child sh -ec '
     root=$1 rule=$2 site=$3
     shift 3
