@@ -33,10 +33,13 @@ PYTHON = {
     "tracked: sampled": "sampled.allocate(n).release()",
     "tracked: all": "tracked.allocate(n).release()",
 }
+# Views are in use meanwhile, as in a server. Without them, CPython's allocator may take and free a
+# page for a single object in each loop, by chance.
 SCRIPT = """
 import sys
 from bytepool import Pool
 pool, n, existing = Pool(), 65536, bytearray(65536)
+in_use = [pool.view(1) for _ in range(100)]
 reused = pool.allocator()
 sampled, tracked = Pool(track="sampled"), Pool(track="all")
 def run(loops):
