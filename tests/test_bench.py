@@ -95,10 +95,17 @@ def test_command_writes_a_table_a_page_and_json(
     assert table.startswith("| Round trip: take, return, 1 MiB | time | spread | x bytepool |")
 
 
-def test_missing_dependency_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_dependency_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(program, "find_spec", lambda name: None if name == "pyperf" else name)
+    monkeypatch.setattr(sys, "argv", ["bench"])
     with pytest.raises(SystemExit, match=r"missing: pyperf; .*bytepool\[bench\]"):
         program.main()
+    monkeypatch.setattr(sys, "argv", ["bench", "--help"])
+    with pytest.raises(SystemExit, match=r"^0$"):
+        program.main()
+    assert "missing: pyperf" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
@@ -11,6 +10,7 @@ import sys
 import tempfile
 from dataclasses import astuple
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyperf
 from rich.console import Console
@@ -18,6 +18,9 @@ from rich.progress import track
 
 from . import cases, report
 from .worker import MEMORY
+
+if TYPE_CHECKING:
+    import argparse
 
 
 def measure(case: cases.Case, loops: int | None, *, quick: bool) -> tuple[pyperf.Benchmark, str]:
@@ -73,39 +76,8 @@ def version_of(package: str) -> str | None:
         return None
 
 
-def rounds(text: str) -> int:
-    """Return the number of rounds that an argument states."""
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, not {number}")
-    return number
-
-
-def folder(text: str) -> Path:
-    """Return the folder that an argument names. It is created now, because measuring takes long."""
-    path = Path(text)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise argparse.ArgumentTypeError(f"cannot write to the folder: {error}") from None
-    return path
-
-
-def main() -> None:
-    """Parse the options, run the cases, and print and write the results."""
-    parser = argparse.ArgumentParser(prog="python -m bytepool.bench", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="the most important cases, < 1 minute")
-    parser.add_argument(
-        "--rounds", type=rounds, help="rounds of each case (default 5, with --quick 1)"
-    )
-    parser.add_argument(
-        "--output", type=folder, default="bytepool-bench", help="folder for the results"
-    )
-    options = parser.parse_args()
-    options.rounds = options.rounds or (1 if options.quick else 5)
-
+def run(options: argparse.Namespace) -> None:
+    """Run the cases, and print and write the results."""
     console = Console() if sys.stdout.isatty() else Console(width=110)
     plan = cases.plan(quick=options.quick)
     results = {case: report.Result(case.label) for case in plan}
