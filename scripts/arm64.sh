@@ -8,9 +8,8 @@ set -euo pipefail
 wheels=$1
 shift
 if [ $# = 0 ]; then
-    for name in allocator args blocking budget budget_async decay default_pool evict hashing lease null_pool poison \
-        pool registry starlette stats storage streams streams_bytes streams_flow streams_frames streams_reader \
-        tracking views zero; do
+    for name in allocator blocking budget budget_async evict hashing lease poison pool registry starlette stats \
+        streams_bytes streams_frames streams_reader views zero; do
         set -- "$@" "tests/test_$name.py"
     done
 fi
