@@ -204,7 +204,7 @@ def _snapshot(
 
 
 def _make(kind: type[T], values: Iterable[tuple[str, object]]) -> T:
-    """An instance with these values, made without the generated ``__init__``.
+    """Return an instance with these values, made without the generated ``__init__``.
 
     Its code reads a closure cell for each field. CPython 3.13 without a GIL locks the cell each
     time, so all threads would wait for each other, and a forked child can find the cell locked.

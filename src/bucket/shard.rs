@@ -155,8 +155,8 @@ impl<T> Shard<T> {
         self.depth_at_move = self.depth();
     }
 
-    /// Whether no item was taken or evicted since items last moved. It follows from counters that there are anyway,
-    /// so taking an item costs nothing more.
+    /// Whether no item was taken or evicted since items last moved. Then the depth has grown by the returns. No counter
+    /// is needed for what was taken, so taking an item costs nothing more.
     fn only_returns(&self) -> bool {
         let returned = self.returned.wrapping_sub(self.returned_at_move);
         self.depth().wrapping_sub(self.depth_at_move) as u64 == returned
