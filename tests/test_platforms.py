@@ -66,6 +66,8 @@ def test_budget_and_decay_work_without_fork_hooks() -> None:
 def test_tools_that_read_proc_name_the_system_that_they_need(tool: str) -> None:
     code = f"""
     import runpy, sys
+    # Python's own modules are of this system: from CPython 3.12, shutil imports others for win32.
+    import argparse, importlib.util, pathlib, tempfile
     sys.platform = "win32"
     sys.modules["resource"] = None  # which Windows lacks
     try:
