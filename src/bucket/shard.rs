@@ -1,6 +1,7 @@
 //! A part of a bucket that a few threads share: a stack of idle items with two counters. Callers hold its lock.
 
 use std::collections::VecDeque;
+use std::mem;
 
 use crate::error::Error;
 use crate::stats::ReturnedBy;
@@ -8,11 +9,8 @@ use crate::stats::ReturnedBy;
 /// How many shards a bucket has. More threads than this share shards. (loom has to try all orders.)
 pub(crate) const SHARDS: usize = if cfg!(loom) { 2 } else { 4 };
 
-/// The most items that move from one shard to another at a time.
+/// The most items that are moved from one shard to another at a time.
 const BATCH: usize = 8;
-
-/// The same, if the other shard's threads only return items.
-const RETURNED_BATCH: usize = 32;
 
 /// The most items that are evicted at a time. The more, the less often a thread that frees much memory detaches
 /// from Python's interpreter.
@@ -127,20 +125,21 @@ impl<T> Shard<T> {
         }
     }
 
-    /// Moves some of the other shard's items to this shard, which is empty, and pops the newest: up to half of them,
-    /// or all if the other shard's threads only return items, because they do not need them.
+    /// Takes some of the other shard's items for this shard, which is empty, and pops the newest: up to half of them, or
+    /// all if the other shard's threads only return items, because they do not need them.
     pub(crate) fn pop_from(&mut self, other: &mut Self) -> Option<T> {
         debug_assert_eq!(self.depth(), 0);
         let only_returns = other.only_returns();
         let newest = other.pop()?;
-        let moved = if only_returns {
-            other.older.len().min(RETURNED_BATCH)
+        if only_returns {
+            // Moving the items would keep the other shard's threads waiting.
+            mem::swap(&mut self.older, &mut other.older);
         } else {
-            other.older.len().div_ceil(2).min(BATCH)
-        };
-        let stay = other.older.len().saturating_sub(moved);
-        self.older.extend(other.older.drain(stay..));
-        other.low_water = other.low_water.min(stay);
+            let moved = other.older.len().div_ceil(2).min(BATCH);
+            let stay = other.older.len().saturating_sub(moved);
+            self.older.extend(other.older.drain(stay..));
+        }
+        other.low_water = other.low_water.min(other.older.len());
         // Only the missing quota moves along: a thread that returns items will return more of them.
         let missing = self.older.len().saturating_sub(self.quota);
         other.quota = other.quota.saturating_sub(missing);
@@ -230,13 +229,10 @@ mod tests {
         let [mut own, mut other] = [const { Shard::EMPTY }; 2];
         own.reserve(64).unwrap();
         other.reserve(64).unwrap();
-        (0..64).for_each(|item| other.push(item, ReturnedBy::Release));
-        assert_eq!(own.pop_from(&mut other), Some(63));
-        assert_eq!((own.depth(), other.depth()), (32, 31)); // nobody took one from there
-        other.pop();
-        while own.pop().is_some() {}
-        assert_eq!(own.pop_from(&mut other), Some(29));
-        assert_eq!((own.depth(), other.depth()), (8, 21));
+        (0..32).for_each(|item| other.push(item, ReturnedBy::Release));
+        other.pop(); // so its threads do not only return
+        assert_eq!(own.pop_from(&mut other), Some(30));
+        assert_eq!((own.depth(), other.depth()), (8, 22));
     }
 
     #[test]
@@ -245,12 +241,20 @@ mod tests {
         own.reserve(64).unwrap();
         other.reserve(64).unwrap();
         other.quota = 64;
-        for stolen in [6, 1, RETURNED_BATCH + 1] {
+        for stolen in [6, 1, 33] {
             (0..stolen).for_each(|item| other.push(item, ReturnedBy::Release));
             assert_eq!(own.pop_from(&mut other), Some(stolen - 1));
             assert_eq!((own.depth(), other.depth()), (stolen - 1, 0));
             while own.pop().is_some() {}
         }
+        (0..6).for_each(|item| other.push(item, ReturnedBy::Release));
+        other.reset_low_water();
+        own.pop_from(&mut other);
+        assert_eq!(other.count(Victims::UnusedSinceEviction), 0);
+        let mut batch = Batch::default();
+        assert_eq!(own.evict(1, &mut batch), 1);
+        assert_eq!(batch.first(), Some(&Some(0))); // the oldest
+        while own.pop().is_some() {}
         (0..6).for_each(|item| other.push(item, ReturnedBy::Release));
         other.pop();
         own.pop_from(&mut other);
