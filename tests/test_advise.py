@@ -125,9 +125,9 @@ def test_allocating_program_gets_a_verdict_and_files(tmp_path: Path) -> None:
 
 def test_real_server_with_small_messages_stops_here(tmp_path: Path) -> None:
     port = str(free_port())
-    load = shlex.join([STRICT[0], str(SEND), "tcp", port, "2048", "2048", "100"])
+    load = shlex.join([STRICT[0], str(SEND), "orders", port, "2048", "2048", "100"])
     figures = tmp_path / "figures.json"
-    server = PROGRAMS / "stream_server.py"
+    server = PROGRAMS / "order_server.py"
     done = advise(*ROUNDS, "--load", load, "--json", figures, server, port)
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("the first run was stopped as with Ctrl-C") == 1

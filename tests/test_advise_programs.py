@@ -183,7 +183,9 @@ def test_blocks_that_shrink_are_not_large(tmp_path: Path) -> None:
         print(len(received))
     """
     _, output = run_with(write(tmp_path, code), tmp_path, "trace")
-    receiving = [site for site in trace.read(tmp_path).sites if ".recv(" in site.text]
+    found = trace.read(tmp_path)
+    assert found.shrunk == 5
+    receiving = [site for site in found.sites if ".recv(" in site.text]
     assert [size for site in receiving for size in site.sizes] == [int(output) + 33]
     assert receiving[0].kept == 1
     assert receiving[0].way
@@ -201,6 +203,48 @@ def test_lifetimes_count_large_blocks(tmp_path: Path) -> None:
     run_with(write(tmp_path, code), tmp_path, "trace")
     site = next(site for site in trace.read(tmp_path).sites if "bytearray" in site.text)
     assert (len(site.sizes), site.kept, site.lifetime) == (20, 3, 3)
+
+
+def test_each_block_is_recorded_with_the_thread_that_makes_and_frees_it(tmp_path: Path) -> None:
+    code = """
+        from concurrent.futures import ThreadPoolExecutor
+        blocks = []
+        def make():
+            blocks.append(bytearray(100_000))
+        with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+            make()
+            one.submit(make).result()
+            other.submit(make).result()
+            one.submit(blocks.clear).result()
+    """
+    run_with(write(tmp_path, code), tmp_path, "trace")
+    found = trace.read(tmp_path)
+    index = next(at for at, site in enumerate(found.sites) if "bytearray" in site.text)
+    made = {event.block: event.thread for event in found.events if event.site == index}
+    freed = [event.thread for event in found.events if event.size < 0 and event.block in made]
+    main, one, other = made.values()
+    assert main == trace.MAIN
+    assert len({main, one, other}) == 3
+    assert freed == [one] * 3
+
+
+def test_thread_that_forks_is_the_main_thread_of_the_child(tmp_path: Path) -> None:
+    code = """
+        import os, threading
+        def fork():
+            child = os.fork()
+            if not child:
+                block = bytearray(100_000)
+                os._exit(0)
+            os.waitpid(child, 0)
+        thread = threading.Thread(target=fork)
+        thread.start()
+        thread.join()
+    """
+    run_with(write(tmp_path, code), tmp_path, "trace")
+    found = trace.read(tmp_path)
+    index = next(at for at, site in enumerate(found.sites) if "bytearray" in site.text)
+    assert {event.thread for event in found.events if event.site == index} == {trace.MAIN}
 
 
 def test_server_runs_until_its_load_ends(tmp_path: Path) -> None:

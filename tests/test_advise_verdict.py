@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from bytepool.advise.trace import Site, Trace
 from bytepool.advise.verdict import Saving, decide, reachable, saving, small
 
 MIB = 1 << 20
-MACHINE = Machine(fault_seconds=1e-6, byte_seconds=1e-10, huge_pages=False)
+MACHINE = Machine(fault_seconds=1e-6, map_seconds=1e-5, byte_seconds=1e-10, huge_pages=False)
 
 
 def make_run(cpu: float = 1.0, *, system: float = 0.5, faults: int = 0) -> Run:
@@ -47,7 +48,7 @@ def make_remedy(name: str, effort: int = 0, kind: str = SETTING) -> Remedy:
 
 def make_replay(saving: Saving) -> Replay:
     sites = tuple(make_trace().sites)
-    return Replay(sites, "Pool(max_size=1 << 20)", 0.99, MIB, MIB, MIB, saving, 1.0)
+    return Replay(sites, "Pool(max_size=1 << 20)", 0.99, MIB, MIB, MIB, saving, saving, 1.0)
 
 
 def steady(name: str, share: float) -> Saving:
@@ -73,11 +74,21 @@ def test_faults_beyond_the_first_touch_and_copies_bound_what_can_be_saved() -> N
     run = make_run(1.0, faults=100_000)
     assert run.excess_faults == 100_000
     copies = verdict.COPIES * 100 * MIB * MACHINE.byte_seconds
-    assert reachable([run], make_trace(), MACHINE) == pytest.approx(0.1 + copies)
+    maps = 100 * MACHINE.map_seconds
+    assert reachable([run], make_trace(), MACHINE) == pytest.approx(0.1 + maps + copies)
     # Faults cannot take more than the time in the kernel.
     assert reachable([make_run(1.0, system=0.0, faults=100_000)], None, MACHINE) < 0.1
-    huge = Machine(1e-6, 1e-10, huge_pages=True)
-    assert reachable([make_run()], make_trace(), huge) == pytest.approx(100 * 256 * 1e-6 + copies)
+    huge = dataclasses.replace(MACHINE, huge_pages=True)
+    faults = 100 * 256 * MACHINE.fault_seconds
+    assert reachable([make_run()], make_trace(), huge) == pytest.approx(faults + maps + copies)
+
+
+def test_blocks_that_shrink_may_cost_a_mapping_each_as_far_as_there_are_page_faults() -> None:
+    trace = make_trace(count=0)
+    trace.shrunk = 10_000
+    assert reachable([make_run(faults=1_000)], trace, MACHINE) == pytest.approx(0.001 + 0.01)
+    assert reachable([make_run(faults=20_000)], trace, MACHINE) == pytest.approx(0.02 + 0.1)
+    assert reachable([make_run(faults=0)], trace, MACHINE) == 0.0
 
 
 @pytest.mark.parametrize(
@@ -121,7 +132,7 @@ def test_pool_is_advised_only_if_it_saves_clearly_more() -> None:
 def test_pool_names_the_line_and_what_to_write_instead(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text("data = bytearray(n)\n")
     site = Site(("work", str(tmp_path / "own.py"), 1), "", False, [MIB], [0])
-    replay = Replay((site,), "Pool()", 0.9, 0, 0, 0, steady("pool", 0.5), 1.0)
+    replay = Replay((site,), "Pool()", 0.9, 0, 0, 0, steady("pool", 0.5), steady("pool", 0.6), 1.0)
     steps = choose(replay=replay).steps
     assert steps[1].endswith("own.py:1: instead of `data = bytearray(n)` write pool.view(n)")
 
@@ -159,4 +170,5 @@ def test_documented_thresholds_are_those_of_the_rules() -> None:
 def test_machine_has_plausible_prices() -> None:
     machine = measure()
     assert 1e-8 < machine.fault_seconds < 1e-3
+    assert 1e-7 < machine.map_seconds < 1e-2
     assert 1e-12 < machine.byte_seconds < 1e-6

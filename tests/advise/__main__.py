@@ -118,11 +118,12 @@ def check(case: Case, options: Any) -> tuple[list[str], bool]:
         figures = ask(case, arguments, load, options)
         changed, environment = as_told(case, arguments, figures, Path(folder))
         found, nothing = measure(arguments, changed, environment, load, options.rounds + 2)
-    predicted, measured = figures["saving"], found.median
-    difference = abs(predicted - measured)
+    least, measured = figures["saving"], found.median
+    most = figures["pool"]["at_most"] if figures["verdict"] == "pool" else least
+    difference = max(least - measured, measured - most, 0.0)
     noise = math.hypot(found.noise, prediction_noise(figures), abs(nothing.median) + nothing.noise)
-    if figures["verdict"] == "stop":
-        is_right = measured < verdict.WORTH_IT or measured <= noise
+    if figures["verdict"] == "stop":  # unless it was shown that a setting is worth it
+        is_right = measured < verdict.WORTH_IT + noise
     else:
         is_right = difference <= max(WITHIN * abs(measured), noise)
     # Where the program differs from itself by more than a remedy has to save, there is no verdict.
@@ -133,7 +134,7 @@ def check(case: Case, options: Any) -> tuple[list[str], bool]:
         case.name,
         verdict.TITLES[figures["verdict"]],
         f"{figures['cpu']:.2f} s",
-        f"{predicted:.0%}",
+        verdict.shares(least, most),
         f"{measured:.0%} ({low:.0%} to {high:.0%})",
         f"{noise:.0%}",
         "yes" if is_right else "NO",

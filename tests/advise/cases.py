@@ -70,9 +70,9 @@ CASES = [
     ),
     case(
         "asyncio server, 2 KiB",
-        "stream_server.py {port}",
+        "order_server.py {port}",
         "stop",
-        load=f"tcp {{port}} {2 * KIB} {2 * KIB} 60000",
+        load=f"orders {{port}} {2 * KIB} {2 * KIB} 10000",
     ),
     case(
         "Starlette on uvicorn, uploads",

@@ -1,4 +1,4 @@
-"""Measure what a page fault and the copy of a byte cost on this machine."""
+"""Measure what a page fault, a mapping and the copy of a byte cost on this machine."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ from pathlib import Path
 
 PAGE = 4096
 SIZE = 8 << 20  # bytes to touch and to copy
+MAPPED = 256 << 10  # bytes to map; the price is the same for all sizes
+MAPPINGS = 64
 ROUNDS = 9
 
 
 @dataclass(frozen=True)
 class Machine:
-    """The prices of memory. Both are medians."""
+    """The prices of memory. All are medians."""
 
     fault_seconds: float
-    """CPU seconds of one page fault: entering the kernel, and zeroing the page."""
+    """CPU seconds of one page fault: entering the kernel, zeroing the page, and freeing it."""
+    map_seconds: float
+    """CPU seconds to map a block and to unmap it, without its pages."""
     byte_seconds: float
     """CPU seconds to copy one byte of a large block."""
     huge_pages: bool
@@ -28,19 +32,30 @@ class Machine:
 
 def measure() -> Machine:
     """Measure this machine, in about a tenth of a second."""
-    fresh, again, copies = [], [], []
+    faults, maps, copies = [], [], []
     target = bytearray(SIZE)
+    into = (ctypes.c_char * SIZE).from_buffer(target)
     for _ in range(ROUNDS):
-        with mmap.mmap(-1, SIZE) as memory:
-            memory.madvise(mmap.MADV_NOHUGEPAGE)
-            block = (ctypes.c_char * SIZE).from_buffer(memory)
-            fresh.append(_time(lambda at=block: ctypes.memset(at, 1, SIZE)))
-            again.append(_time(lambda at=block: ctypes.memset(at, 1, SIZE)))
-            into = (ctypes.c_char * SIZE).from_buffer(target)
-            copies.append(_time(lambda at=block, to=into: ctypes.memmove(to, at, SIZE)))
-            del block, into
-    faults = max(statistics.median(fresh) - statistics.median(again), 0.0)
-    return Machine(faults / (SIZE // PAGE), statistics.median(copies) / SIZE, _huge_pages())
+        memory = mmap.mmap(-1, SIZE)
+        memory.madvise(mmap.MADV_NOHUGEPAGE)
+        block = (ctypes.c_char * SIZE).from_buffer(memory)
+        fresh = _time(lambda at=block: ctypes.memset(at, 1, SIZE))
+        again = _time(lambda at=block: ctypes.memset(at, 1, SIZE))
+        copies.append(_time(lambda at=block: ctypes.memmove(into, at, SIZE)))
+        del block
+        faults.append(fresh - again + _time(memory.close))
+        maps.append(_time(_map))
+    return Machine(
+        max(statistics.median(faults), 0.0) / (SIZE // PAGE),
+        statistics.median(maps) / MAPPINGS,
+        statistics.median(copies) / SIZE,
+        _huge_pages(),
+    )
+
+
+def _map() -> None:
+    for _ in range(MAPPINGS):
+        mmap.mmap(-1, MAPPED).close()
 
 
 def _time(call: object) -> float:

@@ -80,8 +80,9 @@ def page(advice: Advice) -> str:
             cpu = statistics.median(run.cpu for run in runs)
             bars.append((remedy.name, cpu, report.seconds(cpu)))
         if advice.replay:
-            cpu = advice.cpu * (1 - advice.replay.saving.median)
-            bars.append((advice.replay.saving.name, cpu, report.seconds(cpu)))
+            for saving in (advice.replay.least, advice.replay.most):
+                cpu = advice.cpu * (1 - saving.median)
+                bars.append((saving.name, cpu, report.seconds(cpu)))
         parts += ["<h3>CPU time</h3>", _bars(bars, "#d1495b")]
         memory = [
             (name, float(statistics.median(run.peak_rss for run in runs)))

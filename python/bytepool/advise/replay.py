@@ -12,11 +12,16 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from operator import itemgetter
+from resource import RUSAGE_THREAD, getrusage
 from typing import TYPE_CHECKING, Any
 
 from bytepool import Pool
 from bytepool.advise.remedies import TUNABLES
+from bytepool.advise.trace import MAIN
 from bytepool.advise.verdict import Saving
 
 if TYPE_CHECKING:
@@ -27,7 +32,10 @@ if TYPE_CHECKING:
     from bytepool.advise.run import Run
     from bytepool.advise.trace import Site, Trace
 
+Step = tuple[int, int, int, str]
+"""The thread, the block, its size in bytes or -1 if it is freed, and the kind of memory."""
 WHOLE, BARE = "whole", "bare"  # what is written of each block: all of it, or one byte
+ALWAYS_WRITTEN = "bytes"  # the kind of blocks that are returned with their content
 # The defaults of Pool, which need not be written.
 MAX_BUFFERS = Pool().max_buffers
 MAX_IDLE_BYTES = 64 << 20
@@ -46,8 +54,10 @@ class Replay:
     peak_bytes: int
     """An upper bound of the bytes in use, as in ``Stats``."""
     peak_idle_bytes: int
-    saving: Saving
+    least: Saving
     """The predicted saving, of each replay against the run of the program beside it."""
+    most: Saving
+    """The same, if the program writes little of its blocks, or all. A trace does not show it."""
     share: float
     """The share of the recorded events that was replayed; ``saving`` is scaled up from it."""
 
@@ -56,9 +66,11 @@ class Replay:
 class Replays:
     """The replays of some lines, which take turns with the program.
 
-    A replay runs in one thread, and must not count what the program does not do. So its allocator
-    keeps freed memory, and the page faults that a pool saves are those of the program. If writing
-    whole blocks takes more CPU time than the program has, only a part of each is taken as written.
+    A replay makes and frees blocks in as many threads as the program, because glibc reuses memory
+    within a thread. It must not count what the program does not do. So its allocator keeps freed
+    memory, its page faults are subtracted, and those that a pool saves are the program's. How much
+    of each block the program writes is not known: from one byte to all, or as much as it has CPU
+    time for.
     """
 
     path: Path
@@ -80,7 +92,9 @@ class Replays:
 
     def compare(self, plain: Sequence[Run], machine: Machine) -> Replay:
         """Compare each turn with the run of the program beside it."""
-        rounds = (self._saved(*one, machine) for one in zip(self.rounds, plain, strict=True))
+        rounds = [self._saved(*one, machine) for one in zip(self.rounds, plain, strict=True)]
+        bare, written = (Saving("", saved) for saved in zip(*rounds, strict=True))
+        least, most = sorted((bare, written), key=lambda one: one.median)
         pool = self.rounds[-1]["pool", WHOLE]
         arguments = (f"{name}={_number(n)}" for name, n in self.arguments.items())
         return Replay(
@@ -90,45 +104,52 @@ class Replays:
             idle_bytes=pool["idle_bytes"],
             peak_bytes=pool["peak_bytes"],
             peak_idle_bytes=pool["peak_idle_bytes"],
-            saving=Saving("a pool (predicted)", tuple(rounds)),
+            least=replace(least, name="a pool (predicted, at least)"),
+            most=replace(most, name="a pool (predicted, at most)"),
             share=self.share,
         )
 
     def _saved(
         self, turn: dict[tuple[str, str], dict[str, Any]], program: Run, machine: Machine
-    ) -> float:
-        """Return the share of the program's CPU time that a pool saves."""
+    ) -> tuple[float, float]:
+        """Return the share of the program's CPU time that a pool saves.
+
+        The first if blocks are not written, the second if they are.
+        """
         if not program.cpu:
-            return 0.0
+            return 0.0, 0.0
         cpu: dict[tuple[str, str], float]
-        cpu = {way: result["cpu"] / self.share for way, result in turn.items()}
+        cpu = {
+            way: (one["cpu"] - one["faults"] * machine.fault_seconds) / self.share
+            for way, one in turn.items()
+        }
         faults = program.excess_faults * machine.fault_seconds * self.bytes_share
         left = program.cpu - faults
         whole, bare = cpu["now", WHOLE], cpu["now", BARE]
         written = 1.0 if whole <= left else max((left - bare) / max(whole - bare, 1e-9), 0.0)
-        saved = written * (whole - cpu["pool", WHOLE])
-        saved += (1 - written) * (bare - cpu["pool", BARE])
-        return (saved + faults) / program.cpu
+        saved_bare = bare - cpu["pool", BARE]
+        saved = written * (whole - cpu["pool", WHOLE]) + (1 - written) * saved_bare
+        return (saved_bare + faults) / program.cpu, (saved + faults) / program.cpu
 
 
 def prepare(trace: Trace, folder: Path) -> Replays | None:
     """Choose the lines that a pool can serve, and the pool for them; None if there is no line."""
     chosen = {index for index, site in enumerate(trace.sites) if site.way is not None}
     replayed = 0
-    events: list[tuple[int, int, str]] = []
+    events: list[Step] = []
     known: set[int] = set()
-    for block, size, index in trace.events:
-        if index in chosen:
-            way = trace.sites[index].way
+    for event in trace.events:
+        if event.site in chosen:
+            way = trace.sites[event.site].way
             assert way is not None
-            events.append((block, size, way.kind))
-            known.add(block)
+            events.append((event.thread, event.block, event.size, way.kind))
+            known.add(event.block)
             replayed += 1
-        elif size < 0 and block in known:
-            events.append((block, -1, ""))
+        elif event.size < 0 and event.block in known:
+            events.append((event.thread, event.block, -1, ""))
     if not replayed:
         return None
-    sizes = [size for _, size, _ in events if size > 0]
+    sizes = [size for _, _, size, _ in events if size > 0]
     arguments = {"max_size": 1 << (max(sizes) - 1).bit_length()}
     # First on a pool without limits, to see how many buffers it keeps.
     path = folder / "replay.json"
@@ -200,21 +221,40 @@ def address(thing: object) -> int:
     return ctypes.addressof(ctypes.c_char.from_buffer(thing))  # type: ignore[arg-type]
 
 
-def once(events: list[tuple[int, int, str]], pool: Pool | None, write: str = WHOLE) -> float:
-    """Make, write and free the blocks in order, and return the CPU seconds."""
+def once(events: list[Step], pool: Pool | None, write: str = WHOLE) -> tuple[float, int]:
+    """Make, write and free the blocks in order, and return the CPU seconds and the page faults."""
     live: dict[int, object] = {}
     made = makers()
-    begin = time.process_time()
-    for block, size, kind in events:
-        if size < 0:
-            del live[block]
+
+    def play(part: list[Step]) -> tuple[float, int]:
+        faults, begin = getrusage(RUSAGE_THREAD).ru_minflt, time.thread_time()
+        for _, block, size, kind in part:
+            if size < 0:
+                del live[block]
+                continue
+            thing = made[kind](size) if pool is None else pool.view(size)
+            # As the program writes the received message, or the result.
+            written = size if write == WHOLE or kind == ALWAYS_WRITTEN else 1
+            ctypes.memset(address(thing), 1, written)
+            live[block] = thing
+            del thing
+        seconds = time.thread_time() - begin
+        return seconds, getrusage(RUSAGE_THREAD).ru_minflt - faults
+
+    parts = [(thread, list(part)) for thread, part in groupby(events, itemgetter(0))]
+    last = {thread: index for index, (thread, _) in enumerate(parts)}
+    threads: dict[int, ThreadPoolExecutor] = {}
+    results = []
+    for index, (thread, part) in enumerate(parts):
+        if thread == MAIN:
+            results.append(play(part))
             continue
-        thing = made[kind](size) if pool is None else pool.view(size)
-        # As the program writes the received message, or the result.
-        ctypes.memset(address(thing), 1, size if write == WHOLE else 1)
-        live[block] = thing
-        del thing
-    return time.process_time() - begin
+        if thread not in threads:
+            threads[thread] = ThreadPoolExecutor(1)
+        results.append(threads[thread].submit(play, part).result())
+        if last[thread] == index:
+            threads.pop(thread).shutdown()
+    return sum(seconds for seconds, _ in results), sum(faults for _, faults in results)
 
 
 def main(path: str, mode: str, write: str) -> None:
@@ -222,7 +262,8 @@ def main(path: str, mode: str, write: str) -> None:
     with open(path, encoding="utf-8") as file:  # noqa: PTH123
         content = json.load(file)
     pool = Pool(**content["pool"]) if mode == "pool" else None
-    result: dict[str, object] = {"cpu": once(content["events"], pool, write)}
+    cpu, faults = once(content["events"], pool, write)
+    result: dict[str, object] = {"cpu": cpu, "faults": faults}
     if pool is not None:
         stats = pool.stats()
         result |= {

@@ -79,7 +79,8 @@ def remedy_rows(advice: Advice) -> list[tuple[str, ...]]:
         peak = int(statistics.median(run.peak_rss for run in runs))
         rows.append(_remedy_row(remedy.name, saving, size_text(peak)))
     if advice.replay:
-        rows.append(_remedy_row(advice.replay.saving.name, advice.replay.saving, ""))
+        pooled = (advice.replay.least, advice.replay.most)
+        rows += [_remedy_row(saving.name, saving, "") for saving in pooled]
     return rows
 
 
@@ -134,7 +135,7 @@ def text(advice: Advice) -> str:
             f"Remedies (median of {rounds} rounds that took turns, least to most)",
             *_table(REMEDY_COLUMNS, rows),
         ]
-    if advice.replay and advice.replay.saving.median >= verdict.WORTH_IT:
+    if advice.replay and advice.replay.least.median >= verdict.WORTH_IT:
         one = advice.replay
         parts.append(
             f"  The pool: {one.call}, hit rate {one.hit_rate:.0%}, idle at the end"
@@ -198,8 +199,9 @@ def as_json(advice: Advice) -> str:
             "hit_rate": advice.replay.hit_rate,
             "idle_bytes": advice.replay.idle_bytes,
             "peak_bytes": advice.replay.peak_bytes,
-            "saving": advice.replay.saving.median,
-            "rounds": advice.replay.saving.rounds,
+            "saving": advice.replay.least.median,
+            "rounds": advice.replay.least.rounds,
+            "at_most": advice.replay.most.median,
         }
         if advice.replay
         else None,

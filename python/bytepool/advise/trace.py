@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bytepool.advise import lines
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 LARGE = 64 << 10
 MOST_EVENTS = 200_000  # that are kept for a replay
+MAIN = 0  # the number of the main thread
 
 
 @dataclass
@@ -61,14 +62,28 @@ class Site:
         return statistics.median(self.lifetimes) if self.lifetimes else None
 
 
+class Event(NamedTuple):
+    """A block that is made or freed."""
+
+    block: int
+    size: int
+    """In bytes; -1 if it is freed."""
+    site: int
+    """The index in ``sites``; -1 if it is freed."""
+    thread: int
+    """``MAIN`` is the main thread, of any process."""
+
+
 @dataclass
 class Trace:
     """All large allocations of one run."""
 
     sites: list[Site] = field(default_factory=list)
     """Those with the most bytes first."""
-    events: list[tuple[int, int, int]] = field(default_factory=list)
-    """In order: (block, size, index in ``sites``), and (block, -1, -1) when it is freed."""
+    events: list[Event] = field(default_factory=list)
+    """In order."""
+    shrunk: int = 0
+    """How many other blocks were as large at first, but not when they were freed."""
     processes: set[int] = field(default_factory=set)
     """The ids of the traced processes."""
     complete: bool = True
@@ -102,7 +117,8 @@ def read(folder: Path) -> Trace:
     trace = Trace()
     sites: dict[tuple[Any, ...], int] = {}
     blocks: list[_Block] = []
-    order: list[tuple[int, bool]] = []  # the blocks as they are made (True) and freed
+    order: list[tuple[int, bool, int]] = []  # the blocks as threads make (True) and free them
+    threads: dict[tuple[int, int], int] = {}
     for path in sorted(folder.glob("trace.*")):
         try:
             reader = memray.FileReader(path)
@@ -112,7 +128,7 @@ def read(folder: Path) -> Trace:
         _, parent, _, *child = path.name.split(".")
         trace.processes.add(int(child[-1] if child else parent))
         with reader:
-            _read_process(reader, trace, sites, blocks, order)
+            _read_process(reader, bool(child), trace, sites, blocks, order, threads)
     _collect(trace, blocks, order)
     return trace
 
@@ -126,10 +142,12 @@ class _Block:
 
 def _read_process(
     reader: Any,
+    forked: bool,
     trace: Trace,
     sites: dict[tuple[Any, ...], int],
     blocks: list[_Block],
-    order: list[tuple[int, bool]],
+    order: list[tuple[int, bool, int]],
+    threads: dict[tuple[int, int], int],
 ) -> None:
     from memray import AllocatorType
 
@@ -139,8 +157,17 @@ def _read_process(
     by_stack: dict[int, int] = {}
     live: dict[int, int] = {}
     resized: tuple[int, int] | None = None  # the block that was just freed, and the thread
+    process, main = reader.metadata.pid, None
+    # The thread that starts memray is one of ours, and not the main thread. A fork has no such one.
+    starter = None if forked else reader.metadata.main_thread_id
+
+    def thread(tid: int) -> int:
+        return MAIN if tid == main else threads.setdefault((process, tid), len(threads) + 1)
+
     for record in reader.get_allocation_records():
         allocator, address, size = record.allocator, record.address, record.size
+        if main is None and record.tid != starter:
+            main = record.tid
         if resized and allocator == realloc and record.tid == resized[1]:
             # memray shows a realloc as a free and an allocation. A block that shrinks stays the
             # same: socket.recv() allocates the most it may receive, and keeps the received part.
@@ -156,17 +183,17 @@ def _read_process(
             number = live.pop(address, None)
             if number is not None:
                 blocks[number].lifetime = len(blocks) - number - 1
-                order.append((number, False))
+                order.append((number, False, thread(record.tid)))
                 resized = number, record.tid
         elif size >= LARGE and allocator not in skipped:
             if record.stack_id not in by_stack:
                 by_stack[record.stack_id] = _site(trace, sites, record)
             live[address] = len(blocks)
-            order.append((len(blocks), True))
+            order.append((len(blocks), True, thread(record.tid)))
             blocks.append(_Block(size, by_stack[record.stack_id]))
 
 
-def _collect(trace: Trace, blocks: list[_Block], order: list[tuple[int, bool]]) -> None:
+def _collect(trace: Trace, blocks: list[_Block], order: list[tuple[int, bool, int]]) -> None:
     """Fill the sites and the events with the blocks that stayed large."""
     for block in blocks:
         if block.size >= LARGE:
@@ -174,19 +201,20 @@ def _collect(trace: Trace, blocks: list[_Block], order: list[tuple[int, bool]]) 
             site.sizes.append(block.size)
             if block.lifetime is not None:
                 site.lifetimes.append(block.lifetime)
+        else:
+            trace.shrunk += 1
     used = [index for index, site in enumerate(trace.sites) if site.sizes]
     used.sort(key=lambda index: -trace.sites[index].bytes)
     position = {old: new for new, old in enumerate(used)}
     trace.sites = [trace.sites[index] for index in used]
-    for number, is_new in order:
+    for number, is_new, thread in order:
         block = blocks[number]
         if block.size >= LARGE:
             if len(trace.events) == MOST_EVENTS:
                 trace.complete = False
                 break
-            trace.events.append(
-                (number, block.size, position[block.site]) if is_new else (number, -1, -1)
-            )
+            size, index = (block.size, position[block.site]) if is_new else (-1, -1)
+            trace.events.append(Event(number, size, index, thread))
 
 
 def _site(trace: Trace, sites: dict[tuple[Any, ...], int], record: Any) -> int:

@@ -76,8 +76,9 @@ def saving(name: str, plain: Sequence[Run], changed: Sequence[Run]) -> Saving:
 def reachable(runs: Sequence[Run], trace: Trace | None, machine: Machine) -> float:
     """Return the largest share of CPU time that large blocks can cost.
 
-    That is the excess page faults, which take no more than the system time, and copies of each
-    large block. Without a trace, each excess fault stands for a page of a large block.
+    That is the excess page faults and a mapping for each large block, which take no more than the
+    system time, and copies of each large block. A mapping has at least one fault. Without a trace,
+    each excess fault stands for a page of a large block.
     """
     cpu = statistics.median(run.cpu for run in runs)
     system = statistics.median(run.system for run in runs)
@@ -85,7 +86,9 @@ def reachable(runs: Sequence[Run], trace: Trace | None, machine: Machine) -> flo
     size = trace.bytes if trace else faults * 4096
     if machine.huge_pages:
         faults = max(faults, size / 4096)
-    cost = min(faults * machine.fault_seconds, system) + COPIES * size * machine.byte_seconds
+    maps = min(trace.count + trace.shrunk, faults) if trace else 0
+    kernel = faults * machine.fault_seconds + maps * machine.map_seconds
+    cost = min(kernel, system) + COPIES * size * machine.byte_seconds
     return min(cost / cpu, 1.0) if cpu else 0.0
 
 
@@ -98,7 +101,7 @@ class Verdict:
     reason: str
     """One or two sentences with the figures."""
     saving: float
-    """The predicted share of CPU time that is saved by doing as told."""
+    """The predicted share of CPU time that is saved by doing as told; of a pool the least."""
     steps: tuple[str, ...] = ()
     """What to do."""
 
@@ -114,6 +117,12 @@ def small(limit: float, cpu: float, trace: Trace | None) -> Verdict | None:
     return Verdict("stop", f"{few}Large buffers cost at most {most}.", 0.0)
 
 
+def shares(least: float, most: float) -> str:
+    """Return the text of a range of shares."""
+    ends = [f"{least:.0%}", f"{max(least, most):.0%}"]
+    return " to ".join(dict.fromkeys(ends))
+
+
 def decide(
     limit: float,
     trace: Trace | None,
@@ -122,13 +131,14 @@ def decide(
 ) -> Verdict:
     """Choose the least effort that saves nearly as much as the best remedy."""
     choices = [(remedy.effort, one.median, remedy) for remedy, one in tried if one.is_real]
-    pooled = min(replay.saving.median, limit) if replay else 0.0
+    pooled = min(replay.least.median, limit) if replay else 0.0
     best = max((saved for _, saved, _ in choices), default=0.0)
-    if replay and replay.saving.is_real and WORTH_IT <= pooled > best + SAME:
+    if replay and replay.least.is_real and WORTH_IT <= pooled > best + SAME:
         return Verdict(
             "pool",
-            f"A pool saves {pooled:.0%} of the CPU time, and no setting saves as much"
-            f" (at best {best:.0%}). {replay.hit_rate:.0%} of its requests reuse a buffer.",
+            f"A pool saves {shares(pooled, min(replay.most.median, limit))} of the CPU time, and no"
+            f" setting saves as much (at best {best:.0%}). {replay.hit_rate:.0%} of its requests"
+            " reuse a buffer.",
             pooled,
             (
                 f"pool = {replay.call}",
@@ -148,7 +158,7 @@ def decide(
             saved,
             (remedy.how,),
         )
-    savings = [one for _, one in tried] + ([replay.saving] if replay else [])
+    savings = [one for _, one in tried] + ([replay.least] if replay else [])
     return _nothing_helps(limit, trace, savings)
 
 
