@@ -125,7 +125,7 @@ class DrivenTransport(asyncio.Transport):
         self.protocol = protocol
         self.paused = False
         self.closing = False
-        self.written = b""
+        self.writes: list[bytes] = []
         protocol.connection_made(self)
 
     def deliver(self, data: bytes) -> bytes:
@@ -158,7 +158,12 @@ class DrivenTransport(asyncio.Transport):
         return not self.paused
 
     def write(self, data: Any) -> None:
-        self.written += bytes(data)
+        if not self.closing:
+            self.writes.append(bytes(data))
+
+    @property
+    def written(self) -> bytes:
+        return b"".join(self.writes)
 
     def is_closing(self) -> bool:
         return self.closing

@@ -10,6 +10,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from bytepool.uvicorn._body import IncomingBody
+from bytepool.uvicorn._output import Output
 
 if TYPE_CHECKING:
     import asyncio
@@ -57,6 +58,7 @@ class HttpConnection(HttpToolsProtocol):
         self.context = copy_context()
         super().connection_made(transport)
         self.flow = _Flow(transport, self)
+        self.transport = Output(transport, self.loop)  # type: ignore[assignment]
 
     def on_headers_complete(self) -> None:
         """Start the application, for a large body with a ``receive`` of ours."""
@@ -131,6 +133,8 @@ class HttpConnection(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over to the protocol for WebSockets."""
+        assert isinstance(self.transport, Output)
+        self.transport = self.transport.take_transport()
         super().handle_websocket_upgrade()
         # uvloop looks what kind of protocol it has to receive for when reading starts.
         self.transport.pause_reading()

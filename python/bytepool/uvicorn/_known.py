@@ -25,7 +25,10 @@ _USED: list[tuple[Callable[..., object], set[str]]] = [
     (_Protocol.data_received, {"parser", "feed_data"}),
     (_Protocol.on_header, {"headers"}),
     # It starts the application that stands in ``app``, at once or later.
-    (_Protocol.on_headers_complete, {"parser", "app", "cycle", "RequestResponseCycle"}),
+    (
+        _Protocol.on_headers_complete,
+        {"parser", "app", "cycle", "RequestResponseCycle", "transport"},
+    ),
     # It adds to the body of the cycle, which is a bytearray.
     (_Protocol.on_body, {"cycle", "body"}),
     (_Cycle.__init__, {"body", "bytearray", "more_body", "message_event", "on_response"}),
@@ -33,6 +36,8 @@ _USED: list[tuple[Callable[..., object], set[str]]] = [
     (_Protocol.on_response_complete, {"flow", "resume_reading"}),
     (_Protocol.handle_websocket_upgrade, {"transport", "set_protocol"}),
     (_Protocol.connection_lost, {"cycle", "disconnected", "message_event"}),
+    # It writes a head that begins with the version, and the body after it.
+    (_Cycle.send, {"transport", "write", "STATUS_LINE"}),
     # The application gets the cycle's own bound ``receive``.
     (_Cycle.run_asgi, {"scope", "receive", "send"}),
     # It answers Expect: 100-continue, waits for the event, and tells the end.

@@ -1,0 +1,64 @@
+"""The head of a response and its body leave in one write."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from typing_extensions import Buffer
+
+# How the head of a response begins. A body that begins like this is held back for no longer.
+_HEAD = b"HTTP/1.1 "
+# A longer body is written after the head, because copying it would cost more than a write.
+_COPIED = 16 << 10
+
+
+class Output:
+    """A transport that writes the head of a response together with what follows it.
+
+    uvicorn writes both, one after the other, and each write is a system call and a packet. A head
+    waits for what the application sends in the same step of the event loop, and no longer.
+    """
+
+    __slots__ = ("_head", "_loop", "_transport", "is_closing")
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head: Any = None
+        self.is_closing = transport.is_closing
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: Buffer) -> None:
+        """Write the data, or keep it until the next write if it is the head of a response."""
+        head, self._head = self._head, None
+        if head is None:
+            if data[: len(_HEAD)] == _HEAD:  # type: ignore[index]
+                self._head = data
+                self._loop.call_soon(self.flush)
+                return
+        elif len(data) <= _COPIED:  # type: ignore[arg-type]
+            data = b"".join((head, data))
+        else:
+            self._transport.write(head)
+        self._transport.write(data)  # type: ignore[arg-type]
+
+    def flush(self) -> None:
+        """Write the head that waits, if there is one and the connection is not lost."""
+        head, self._head = self._head, None
+        if head is not None and not self.is_closing():
+            self._transport.write(head)
+
+    def close(self) -> None:
+        """Close the transport after all data."""
+        self.flush()
+        self._transport.close()
+
+    def take_transport(self) -> asyncio.Transport:
+        """Return the transport itself, with nothing left to write here."""
+        self.flush()
+        return self._transport
