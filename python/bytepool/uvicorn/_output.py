@@ -20,18 +20,20 @@ class Output:
 
     uvicorn writes both, one after the other, and each write is a system call and a packet. A head
     waits for what the application sends in the same step of the event loop, and no longer.
+
+    It has what uvicorn and this package use of a transport. (With ``__getattr__`` each attribute,
+    its own ones too, would take CPython several times as long.)
     """
 
-    __slots__ = ("_head", "_loop", "_transport", "is_closing")
+    __slots__ = ("_head", "_loop", "_transport", "abort", "get_extra_info", "is_closing")
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
         self._head: Any = None
+        self.abort = transport.abort
+        self.get_extra_info = transport.get_extra_info
         self.is_closing = transport.is_closing
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
 
     def write(self, data: Buffer) -> None:
         """Write the data, or keep it until the next write if it is the head of a response."""
