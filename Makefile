@@ -191,6 +191,10 @@ bench-recipes: build ## measure the recipes of docs/recipes.md
 	$(BIN)/pip install $(QUIET) --group recipes
 	PYTHONPATH=tests $(BIN)/python benches/recipes.py
 
+.PHONY: instructions-http
+instructions-http: build ## count the instructions of uvicorn for small requests, as it is and with our protocol
+	$(BIN)/python benches/http_instructions.py
+
 .PHONY: bench-http
 bench-http: build ## measure the CPU time of a server that receives uploads: uvicorn, with our protocol, and others
 	$(BIN)/python benches/http_uploads.py

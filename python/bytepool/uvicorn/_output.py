@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import asyncio
@@ -30,7 +30,7 @@ class Output:
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
-        self._head: Any = None
+        self._head: bytes | None = None
         self.abort = transport.abort
         self.get_extra_info = transport.get_extra_info
         self.is_closing = transport.is_closing
@@ -39,12 +39,12 @@ class Output:
         """Write the data, or keep it until the next write if it is the head of a response."""
         head, self._head = self._head, None
         if head is None:
-            if data[: len(_HEAD)] == _HEAD:  # type: ignore[index]
+            if type(data) is bytes and data.startswith(_HEAD):
                 self._head = data
                 self._loop.call_soon(self.flush)
                 return
-        elif len(data) <= _COPIED:  # type: ignore[arg-type]
-            data = b"".join((head, data))
+        elif type(data) is bytes and len(data) <= _COPIED:
+            data = head + data
         else:
             self._transport.write(head)
         self._transport.write(data)  # type: ignore[arg-type]
