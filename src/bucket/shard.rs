@@ -12,6 +12,10 @@ pub(crate) const SHARDS: usize = if cfg!(loom) { 2 } else { 4 };
 /// The most items that are moved from one shard to another at a time.
 const BATCH: usize = 8;
 
+/// The same, if the other shard's threads only return items. More would keep all items in use in turn, so that none
+/// could be evicted.
+const RETURNED_BATCH: usize = 32;
+
 /// The most items that are evicted at a time. The more, the less often a thread that frees much memory detaches
 /// from Python's interpreter.
 const EVICTED: usize = if cfg!(loom) { 8 } else { 32 };
@@ -126,16 +130,21 @@ impl<T> Shard<T> {
     }
 
     /// Takes some of the other shard's items for this shard, which is empty, and pops the newest: up to half of them, or
-    /// all if the other shard's threads only return items, because they do not need them.
+    /// more if the other shard's threads only return items, because they do not need them.
     pub(crate) fn pop_from(&mut self, other: &mut Self) -> Option<T> {
         debug_assert_eq!(self.depth(), 0);
         let only_returns = other.only_returns();
         let newest = other.pop()?;
-        if only_returns {
-            // Moving the items would keep the other shard's threads waiting.
+        if only_returns && other.older.len() <= RETURNED_BATCH {
+            // Moving them one by one would keep the other shard's threads waiting. Both lists have space for as many.
+            debug_assert_eq!(self.older.capacity(), other.older.capacity());
             mem::swap(&mut self.older, &mut other.older);
         } else {
-            let moved = other.older.len().div_ceil(2).min(BATCH);
+            let moved = if only_returns {
+                RETURNED_BATCH
+            } else {
+                other.older.len().div_ceil(2).min(BATCH)
+            };
             let stay = other.older.len().saturating_sub(moved);
             self.older.extend(other.older.drain(stay..));
         }
@@ -229,10 +238,28 @@ mod tests {
         let [mut own, mut other] = [const { Shard::EMPTY }; 2];
         own.reserve(64).unwrap();
         other.reserve(64).unwrap();
-        (0..32).for_each(|item| other.push(item, ReturnedBy::Release));
-        other.pop(); // so its threads do not only return
-        assert_eq!(own.pop_from(&mut other), Some(30));
-        assert_eq!((own.depth(), other.depth()), (8, 22));
+        (0..64).for_each(|item| other.push(item, ReturnedBy::Release));
+        assert_eq!(own.pop_from(&mut other), Some(63));
+        assert_eq!((own.depth(), other.depth()), (32, 31)); // nobody took one from there
+        other.pop();
+        while own.pop().is_some() {}
+        assert_eq!(own.pop_from(&mut other), Some(29));
+        assert_eq!((own.depth(), other.depth()), (8, 21));
+    }
+
+    #[test]
+    fn most_of_many_items_stay_unused_while_few_are_handed_over() {
+        let [mut own, mut other] = [const { Shard::EMPTY }; 2];
+        own.reserve(256).unwrap();
+        other.reserve(256).unwrap();
+        (0..200).for_each(|item| other.push(item, ReturnedBy::Release));
+        other.begin_decay();
+        for _ in 0..1000 {
+            let item = own.pop().or_else(|| own.pop_from(&mut other));
+            other.push(item.unwrap(), ReturnedBy::Release);
+        }
+        let unused = own.count(Victims::UnusedSinceDecay) + other.count(Victims::UnusedSinceDecay);
+        assert!(unused >= 200 - RETURNED_BATCH - 1, "{unused}");
     }
 
     #[test]
@@ -241,7 +268,7 @@ mod tests {
         own.reserve(64).unwrap();
         other.reserve(64).unwrap();
         other.quota = 64;
-        for stolen in [6, 1, 33] {
+        for stolen in [6, 1, RETURNED_BATCH + 1] {
             (0..stolen).for_each(|item| other.push(item, ReturnedBy::Release));
             assert_eq!(own.pop_from(&mut other), Some(stolen - 1));
             assert_eq!((own.depth(), other.depth()), (stolen - 1, 0));
