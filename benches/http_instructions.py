@@ -32,10 +32,13 @@ def instructions(contender: str, loop: str, load: str, requests: int) -> int:
             text=True,
             pass_fds=[sock.fileno()],
         )
-    assert server.stdout
-    assert server.stdout.readline() == "ready\n"
-    request_on(port, load, requests, [])
-    _, report = server.communicate("begin\nend\n", timeout=60)
+    try:
+        assert server.stdout
+        assert server.stdout.readline() == "ready\n"
+        request_on(port, load, requests, [])
+        _, report = server.communicate("begin\nend\n", timeout=60)
+    finally:
+        server.kill()
     counted = re.search(r"Collected : (\d+)", report)
     assert counted, report
     return int(counted[1])

@@ -158,6 +158,16 @@ def test_each_verdict_has_a_title_and_a_status_of_its_own() -> None:
     assert verdict.STATUS["stop"] == 0
 
 
+def test_pool_that_saves_little_or_much_is_no_reason_to_stop() -> None:
+    replay = dataclasses.replace(make_replay(steady("pool", 0.01)), most=steady("pool", 0.4))
+    found = choose(replay=replay)
+    assert found.kind == "unclear"
+    assert found.reason.startswith("A pool saves 1% to 40% of the CPU time")
+    assert found.steps[0] == "pool = Pool(max_size=1 << 20)"
+    setting = make_remedy("tunables")
+    assert choose((setting, steady("tunables", 0.3)), replay=replay).kind == SETTING
+
+
 def test_documented_thresholds_are_those_of_the_rules() -> None:
     text = (Path(__file__).parents[1] / "docs/advise.md").read_text()
     documented = dict(re.findall(r"^\| `([A-Z_]+)` \| ([\d.]+)", text, re.MULTILINE))

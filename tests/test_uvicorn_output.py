@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -129,6 +131,75 @@ def test_nothing_is_written_to_a_lost_connection() -> None:
             write.assert_not_called()
 
     asyncio.run(main())
+
+
+def test_client_that_ends_its_side_gets_the_head(run: Run) -> None:
+    async def slow(scope: Any, _receive: Any, send: Any) -> None:
+        headers = [(b"content-length", b"4")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        if scope["method"] == "GET":
+            await asyncio.sleep(0)
+        await send({"type": "http.response.body", "body": b"late"})
+
+    async def main() -> None:
+        async with serving(slow) as server, asyncio.timeout(20):
+            for request in (HEAD, GET) * 20:
+                reader, writer = await server.connect()
+                writer.write(request)
+                writer.write_eof()
+                assert (await reader.read()).startswith(b"HTTP/1.1 200")
+                writer.close()
+
+    run(main())
+
+
+def test_complete_response_does_not_wait_for_what_the_application_does_next(run: Run) -> None:
+    async def main() -> None:
+        answered = threading.Event()
+        found = []
+
+        async def app(_scope: Any, _receive: Any, send: Any) -> None:
+            await answer(send, b"")
+            found.append(answered.wait(10))  # the event loop is busy meanwhile
+
+        def client(address: tuple[str, int]) -> None:
+            with socket.create_connection(address) as sock:
+                sock.sendall(HEAD)
+                assert sock.recv(9) == b"HTTP/1.1 "
+                answered.set()
+
+        async with serving(app) as server, asyncio.timeout(20):
+            await asyncio.to_thread(client, server.address)
+        assert found == [True]
+
+    run(main())
+
+
+def test_nothing_waits_after_the_transport_was_taken() -> None:
+    async def main() -> None:
+        transport = DrivenTransport(asyncio.Protocol())
+        output = _output.Output(transport, asyncio.get_running_loop())
+        output.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        taken: Any = output.take_transport()
+        output.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        taken.write(b"frame")
+        assert [one[:12] for one in transport.writes] == [
+            b"HTTP/1.1 200",
+            b"HTTP/1.1 204",
+            b"frame",
+        ]
+
+    asyncio.run(main())
+
+
+def test_output_has_all_that_a_transport_has() -> None:
+    transport = DrivenTransport(asyncio.Protocol())
+    output: Any = _output.Output(transport, None)  # type: ignore[arg-type]
+    for name in dir(asyncio.Transport):
+        assert hasattr(output, name)
+    output.pause_reading()
+    assert transport.paused
+    assert output.get_extra_info("peername") == ("127.0.0.1", 1)
 
 
 def test_continue_is_sent_before_the_body_is_awaited(run: Run) -> None:

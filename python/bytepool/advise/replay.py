@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby
 from operator import itemgetter
 from resource import RUSAGE_THREAD, getrusage
@@ -59,7 +59,7 @@ class Replay:
     most: Saving
     """The same, if the program writes little of its blocks, or all. A trace does not show it."""
     share: float
-    """The share of the recorded events that was replayed; ``saving`` is scaled up from it."""
+    """The share of the recorded events that was replayed; the savings are scaled up from it."""
 
 
 @dataclass
@@ -68,9 +68,9 @@ class Replays:
 
     A replay makes and frees blocks in as many threads as the program, because glibc reuses memory
     within a thread. It must not count what the program does not do. So its allocator keeps freed
-    memory, its page faults are subtracted, and those that a pool saves are the program's. How much
-    of each block the program writes is not known: from one byte to all, or as much as it has CPU
-    time for.
+    memory, its page faults are subtracted, and the page faults of the program are added. How much
+    of each block the program writes is not known, except for received ``bytes``. So there are two
+    predictions: for one byte, and for all bytes or as many as the program has CPU time to write.
     """
 
     path: Path
@@ -93,8 +93,9 @@ class Replays:
     def compare(self, plain: Sequence[Run], machine: Machine) -> Replay:
         """Compare each turn with the run of the program beside it."""
         rounds = [self._saved(*one, machine) for one in zip(self.rounds, plain, strict=True)]
-        bare, written = (Saving("", saved) for saved in zip(*rounds, strict=True))
-        least, most = sorted((bare, written), key=lambda one: one.median)
+        names = ("a pool (predicted, little written)", "a pool (predicted, all written)")
+        savings = map(Saving, names, zip(*rounds, strict=True))
+        least, most = sorted(savings, key=lambda one: one.median)
         pool = self.rounds[-1]["pool", WHOLE]
         arguments = (f"{name}={_number(n)}" for name, n in self.arguments.items())
         return Replay(
@@ -104,14 +105,14 @@ class Replays:
             idle_bytes=pool["idle_bytes"],
             peak_bytes=pool["peak_bytes"],
             peak_idle_bytes=pool["peak_idle_bytes"],
-            least=replace(least, name="a pool (predicted, at least)"),
-            most=replace(most, name="a pool (predicted, at most)"),
+            least=least,
+            most=most,
             share=self.share,
         )
 
     def _saved(
         self, turn: dict[tuple[str, str], dict[str, Any]], program: Run, machine: Machine
-    ) -> tuple[float, float]:
+    ) -> tuple[float, ...]:
         """Return the share of the program's CPU time that a pool saves.
 
         The first if blocks are not written, the second if they are.
@@ -129,7 +130,7 @@ class Replays:
         written = 1.0 if whole <= left else max((left - bare) / max(whole - bare, 1e-9), 0.0)
         saved_bare = bare - cpu["pool", BARE]
         saved = written * (whole - cpu["pool", WHOLE]) + (1 - written) * saved_bare
-        return (saved_bare + faults) / program.cpu, (saved + faults) / program.cpu
+        return tuple(min((one + faults) / program.cpu, 1.0) for one in (saved_bare, saved))
 
 
 def prepare(trace: Trace, folder: Path) -> Replays | None:

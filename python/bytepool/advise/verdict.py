@@ -140,14 +140,7 @@ def decide(
             f" setting saves as much (at best {best:.0%}). {replay.hit_rate:.0%} of its requests"
             " reuse a buffer.",
             pooled,
-            (
-                f"pool = {replay.call}",
-                *(
-                    f"{site.place}: instead of `{site.text}` write {site.way.instead}"
-                    for site in replay.sites
-                    if site.way
-                ),
-            ),
+            _pool_steps(replay),
         )
     if choices:
         near = [choice for choice in choices if choice[1] > best - SAME]
@@ -158,8 +151,25 @@ def decide(
             saved,
             (remedy.how,),
         )
+    if replay and replay.most.is_real and min(replay.most.median, limit) >= WORTH_IT:
+        return Verdict(
+            "unclear",
+            f"A pool saves {shares(pooled, min(replay.most.median, limit))} of the CPU time, which"
+            " depends on how much of each block the program writes. Try it.",
+            pooled,
+            _pool_steps(replay),
+        )
     savings = [one for _, one in tried] + ([replay.least] if replay else [])
     return _nothing_helps(limit, trace, savings)
+
+
+def _pool_steps(replay: Replay) -> tuple[str, ...]:
+    lines = (
+        f"{site.place}: instead of `{site.text}` write {site.way.instead}"
+        for site in replay.sites
+        if site.way
+    )
+    return f"pool = {replay.call}", *lines
 
 
 def _nothing_helps(limit: float, trace: Trace | None, savings: Sequence[Saving]) -> Verdict:

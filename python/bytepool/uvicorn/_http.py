@@ -131,10 +131,22 @@ class HttpConnection(HttpToolsProtocol):
         if not self.body.coming:
             self.on_body_received()
 
+    def on_response_complete(self) -> None:
+        """Go on with the next request, after all of the response is written."""
+        if isinstance(self.transport, Output):
+            self.transport.flush()
+        super().on_response_complete()
+
+    def eof_received(self) -> None:
+        """Write the head that waits, because the transport closes itself after this."""
+        if isinstance(self.transport, Output):
+            self.transport.flush()
+        super().eof_received()
+
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over to the protocol for WebSockets."""
-        assert isinstance(self.transport, Output)
-        self.transport = self.transport.take_transport()
+        if isinstance(self.transport, Output):
+            self.transport = self.transport.take_transport()
         super().handle_websocket_upgrade()
         # uvloop looks what kind of protocol it has to receive for when reading starts.
         self.transport.pause_reading()
