@@ -15,7 +15,7 @@ USAGE = "python -m bytepool.advise [options] (script.py | -m module) [arguments]
 EPILOG = """\
 The program runs many times. The first run has its input and its output as usual; the output of the
 other runs is dropped. The report goes to stderr. Exit status: 0 for STOP HERE, 10 if a setting does
-it, 11 if an import is to be changed, 12 for a pool, 13 if the runs differ too much. If the program
+it, 11 if an import is to be changed, 12 for a pool, 13 without a verdict. If the program
 fails, its own status."""
 
 
