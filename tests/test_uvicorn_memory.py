@@ -18,10 +18,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from streams_helpers import run_fixture
-from uvicorn_helpers import answer, post, response, serving, wait_until
+from uvicorn_helpers import answer, digest, post, response, serving, wait_until
 
 from bytepool import Pool, asgi
-from bytepool.uvicorn import _body
+from bytepool.uvicorn import Protocol, _body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -222,6 +222,37 @@ def test_the_transport_reads_at_most_a_chunk_ahead(run: Run) -> None:
             go_on.set()
             assert (await response(reader))[0] == 200
             assert size - kept[1] <= 2 * _body.CHUNK
+            writer.close()
+
+    run(main())
+
+
+def test_memory_of_the_application_is_filled_without_a_timer(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timers: list[float] = []
+    call_later = _body.IncomingBody._call_later
+
+    def counted(self: Any, seconds: float, call: Any) -> asyncio.TimerHandle:
+        timers.append(seconds)
+        return call_later(self, seconds, call)
+
+    monkeypatch.setattr(_body.IncomingBody, "_call_later", counted)
+
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await answer(send, digest(await asgi.body(scope, receive)).encode())
+
+        async with serving(app) as server:
+            reader, writer = await server.connect()
+            data = pattern(MIB)
+            # The first bytes of the body come together with the head, and the others in parts.
+            writer.write(post(data[:1000], length=MIB))
+            for part in (data[1000:300_000], data[300_000:]):
+                await asyncio.sleep(0.01)
+                writer.write(part)
+            assert await response(reader) == (200, digest(data).encode())
+            assert timers == [Protocol.stall_timeout]
             writer.close()
 
     run(main())

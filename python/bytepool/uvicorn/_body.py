@@ -207,7 +207,7 @@ class IncomingBody:
         if target.advance(n):
             self._finish_target()
             self._pause()
-        elif self.waiting and self._timer is None and self._view is None:
+        elif self.waiting:
             self._hurry()
 
     def lose(self) -> None:
@@ -277,8 +277,11 @@ class IncomingBody:
             self._http.context.run(self._http.flow.resume_reading)
 
     def _hurry(self) -> None:
-        """Give the application the received part of the chunk, unless it is soon full."""
-        if self._timer is None:
+        """Give the application the received part of the chunk, unless it is soon full.
+
+        Memory of the application is filled as a whole.
+        """
+        if self._timer is None and self._view is None:
             self._timed = self._target
             self._timer = self._call_later(PATIENCE, self._give_part)
 
