@@ -4,19 +4,21 @@ A rule with "of 2" borrows from the second class up only if two buffers are idle
 128", each 128th request that finds its class empty does not borrow.
 
 The simulated pool keeps idle buffers and evicts them as `src/evict.rs` does. Each load replaces the
-oldest of its live messages in each step. The table shows, for each rule, the hit rate, the bytes in
-use and idle per requested byte alive, and the bytes in use per requested byte alive. The last
-column has the same figures of the pool itself.
+oldest of its live messages in each step, and writes all bytes of the new one. The table shows, for
+each rule, the hit rate, the bytes in use and idle per requested byte alive, the bytes in use per
+requested byte alive, and which part of the written bytes would not be in a cache of 32 MiB, which
+has the bytes that were last written. The last column has the same figures of the pool itself.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import random
 import statistics
 import sys
 import sysconfig
-from collections import defaultdict, deque
+from collections import OrderedDict, defaultdict, deque
 from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 KIB, MIB = 1 << 10, 1 << 20
 LIVE = 16
+CACHE, CACHE_BLOCK = 32 * MIB, 32 * KIB
 # steps, borrowed classes, how many buffers have to be idle in the second of these, and which of the
 # requests that find their class empty is a miss all the same (0: none)
 RULES = [
@@ -40,6 +43,28 @@ RULES = [
     (2, 2, 2, 128),
     (4, 2, 1, 0),
 ]
+
+
+class Cache:
+    """The blocks of memory that were last written."""
+
+    def __init__(self) -> None:
+        self.blocks: OrderedDict[tuple[int, int], None] = OrderedDict()
+        self.writes = self.misses = 0
+
+    def write(self, buffer: int, n: int) -> None:
+        """Write the first ``n`` bytes of the buffer with this number or address."""
+        for block in range(0, n, CACHE_BLOCK):
+            self.writes += 1
+            self.misses += (buffer, block) not in self.blocks
+            self.blocks[buffer, block] = None
+            self.blocks.move_to_end((buffer, block))
+            if len(self.blocks) * CACHE_BLOCK > CACHE:
+                self.blocks.popitem(last=False)
+
+    @property
+    def miss_rate(self) -> float:
+        return self.misses / self.writes
 
 
 class SimulatedPool:
@@ -64,81 +89,91 @@ class SimulatedPool:
         self.needed = [1, 1, second][: borrow + 1]
         self.grow_every, self.max_buffers, self.cap = grow_every, max_buffers, cap
         self.empty: dict[int, int] = defaultdict(int)  # requests that found their class empty
-        self.idle: dict[int, int] = defaultdict(int)  # buffers per class
-        self.low_water: dict[int, int] = defaultdict(int)
+        # The numbers of the buffers per class, newest last.
+        self.idle: list[deque[int]] = [deque() for _ in self.sizes]
+        self.low_water = [0] * len(self.sizes)
         self.hits = self.requests = 0
 
     @property
     def idle_bytes(self) -> int:
-        return sum(self.sizes[index] * count for index, count in self.idle.items())
+        return sum(size * len(buffers) for size, buffers in zip(self.sizes, self.idle, strict=True))
 
-    def acquire(self, n: int) -> int:
-        """Return the index of the class of the buffer that serves the request."""
+    def acquire(self, n: int) -> tuple[int, int]:
+        """Return the index of the class of the buffer that serves the request, and its number."""
         own = next(index for index, size in enumerate(self.sizes) if size >= n)
         self.requests += 1
-        if not self.idle.get(own, 0):
+        if not self.idle[own]:
             self.empty[own] += 1
             if self.grow_every and self.empty[own] % self.grow_every == 0:
-                return own
-        for index, needed in enumerate(self.needed, own):
-            if self.idle.get(index, 0) >= needed:
+                return own, self.requests
+        for index, needed in zip(range(own, len(self.sizes)), self.needed, strict=False):
+            if len(self.idle[index]) >= needed:
                 self.hits += 1
-                self.remove(index)
-                return index
-        return own
+                return index, self.remove(index)
+        return own, self.requests
 
-    def remove(self, index: int) -> None:
-        self.idle[index] -= 1
-        self.low_water[index] = min(self.low_water[index], self.idle[index])
+    def remove(self, index: int) -> int:
+        buffer = self.idle[index].pop()
+        self.low_water[index] = min(self.low_water[index], len(self.idle[index]))
+        return buffer
 
-    def give_back(self, index: int) -> None:
-        if self.idle[index] == self.max_buffers:
+    def give_back(self, index: int, buffer: int) -> None:
+        if len(self.idle[index]) == self.max_buffers:
             return
         missing = self.idle_bytes + self.sizes[index] - self.cap
         if missing > 0 and not self.evict(missing):
-            self.low_water = defaultdict(int, self.idle)
+            self.low_water = [len(buffers) for buffers in self.idle]
             return
-        self.idle[index] += 1
+        self.idle[index].append(buffer)
 
     def evict(self, missing: int) -> bool:
-        for index in sorted(self.idle, reverse=True):
+        for index in reversed(range(len(self.sizes))):
             while missing > 0 and self.low_water[index]:
-                self.idle[index] -= 1
+                self.idle[index].popleft()
                 self.low_water[index] -= 1
                 missing -= self.sizes[index]
         return missing <= 0
 
 
-def simulate(pool: SimulatedPool, sizes: list[int]) -> tuple[float, float, float]:
-    """Return the hit rate, and the medians of bytes held and lent per requested byte alive."""
-    live: deque[tuple[int, int]] = deque()
-    held, lent = [], []
+Figures = tuple[float, float, float, float]
+
+
+def simulate(pool: SimulatedPool, sizes: list[int]) -> Figures:
+    """Return the hit rate, the medians of bytes held and lent, and the rate of cache misses."""
+    live: deque[tuple[int, int, int]] = deque()
+    held, lent, cache = [], [], Cache()
     for step, n in enumerate(sizes):
         if len(live) == LIVE:
-            pool.give_back(live.popleft()[0])
-        live.append((pool.acquire(n), n))
+            index, buffer, _ = live.popleft()
+            pool.give_back(index, buffer)
+        index, buffer = pool.acquire(n)
+        cache.write(buffer, n)
+        live.append((index, buffer, n))
         if step > len(sizes) // 3:
-            requested = sum(n for _, n in live)
-            in_use = sum(pool.sizes[index] for index, _ in live)
+            requested = sum(n for _, _, n in live)
+            in_use = sum(pool.sizes[index] for index, _, _ in live)
             held.append((in_use + pool.idle_bytes) / requested)
             lent.append(in_use / requested)
-    return pool.hits / pool.requests, statistics.median(held), statistics.median(lent)
+    medians = statistics.median(held), statistics.median(lent)
+    return pool.hits / pool.requests, *medians, cache.miss_rate
 
 
-def measure(pool: Pool, sizes: list[int]) -> tuple[float, float, float]:
+def measure(pool: Pool, sizes: list[int]) -> Figures:
     """Return the same figures of the pool itself."""
     live: deque[memoryview] = deque()
-    held, lent = [], []
+    held, lent, cache = [], [], Cache()
     for step, n in enumerate(sizes):
         if len(live) == LIVE:
             live.popleft()
         live.append(pool.view(n))
+        cache.write(ctypes.addressof(ctypes.c_char.from_buffer(live[-1])), n)
         if step > len(sizes) // 3:
             requested = sum(map(len, live))
             stats = pool.stats()
             held.append((stats.outstanding_bytes + stats.idle_bytes) / requested)
             lent.append(stats.outstanding_bytes / requested)
-    return pool.stats().hit_rate, statistics.median(held), statistics.median(lent)
+    medians = statistics.median(held), statistics.median(lent)
+    return pool.stats().hit_rate, *medians, cache.miss_rate
 
 
 def mixed(choose: random.Random) -> Iterator[int]:
@@ -188,7 +223,7 @@ def main() -> None:
     print("| load | " + " | ".join(names) + " |")
     print("|---|" + "---|" * len(names))
     for load, (make_sizes, max_size, cap) in LOADS.items():
-        figures: dict[str, list[tuple[float, float, float]]] = defaultdict(list)
+        figures: dict[str, list[Figures]] = defaultdict(list)
         for seed in range(options.seeds):
             sizes = list(islice(make_sizes(random.Random(seed)), options.requests))
             for name, rule in zip(names, RULES, strict=False):
@@ -198,8 +233,8 @@ def main() -> None:
                 figures[names[-1]].append(measure(pool, sizes))
         cells = []
         for results in figures.values():
-            hits, held, lent = (statistics.median(each) for each in zip(*results, strict=True))
-            cells.append(f"{hits:.3f}, {held:.2f}, {lent:.2f}")
+            medians = [statistics.median(each) for each in zip(*results, strict=True)]
+            cells.append("{:.3f}, {:.2f}, {:.2f}, {:.2f}".format(*medians))
         print(f"| {load} | " + " | ".join(cells) + " |")
         sys.stdout.flush()
 

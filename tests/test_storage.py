@@ -56,12 +56,15 @@ def test_views_serve_direct_file_access(n: int) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_pools_of_a_process_leave_mappings_for_the_rest_of_it() -> None:
+@pytest.mark.parametrize("size", [64 << 10, 256 << 10])
+def test_pools_of_a_process_leave_mappings_for_the_rest_of_it(size: int) -> None:
     """The system allows 65,530 mappings, and merges neighbours until one between them is freed.
 
-    So the first 30,000 large buffers are mappings, and further ones come from the allocator.
+    So the first 30,000 large buffers are mappings, and further ones come from the allocator, which
+    would map those of 128 KiB and more at first.
     """
     code = """
+        size = SIZE
         import ctypes, threading
         from bytepool import Pool
 
@@ -78,22 +81,22 @@ def test_pools_of_a_process_leave_mappings_for_the_rest_of_it() -> None:
 
         pools = [Pool(max_idle_bytes=0) for _ in range(2)]
         for _ in range(2):
-            views = [pools[i % 2].view(64 << 10) for i in range(31_000)]
+            views = [pools[i % 2].view(size) for i in range(31_000)]
             assert not on_the_heap(views[0])
             assert not on_the_heap(views[29_990])
             assert on_the_heap(views[30_000])
             assert on_the_heap(views[-1])
             del views[::2]
             assert len(mappings()) < 16_000
-            thread = threading.Thread(target=pools[0].view, args=(64 << 10,))
+            thread = threading.Thread(target=pools[0].view, args=(size,))
             thread.start()
             thread.join()
-            assert not on_the_heap(pools[0].view(64 << 10))  # as there are few again
+            assert not on_the_heap(pools[0].view(size))  # as there are few again
             views.clear()
             assert len(mappings()) < 1000
         print("end")
     """
-    assert run_python(code) == "end\n"
+    assert run_python(code.replace("SIZE", str(size))) == "end\n"
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="asks glibc for its memory back")
@@ -132,6 +135,37 @@ def test_memory_beyond_the_mappings_returns_to_the_system_when_it_is_freed() -> 
         assert resident() - before < 80 << 20
     """
     assert run_python(code) == ""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="counts the calls of glibc")
+# Half of it, or 64 MiB. Each buffer has a page more than its 64 KiB.
+@pytest.mark.parametrize(("in_use", "freed"), [(4000, 2000), (1500, 964)])
+def test_memory_beyond_the_mappings_returns_when_as_much_was_freed_as_is_in_use(
+    in_use: int, freed: int
+) -> None:
+    """To return memory takes long, so it happens rarely."""
+    code = """
+        import ctypes
+        from bytepool import Pool
+
+        calls = []
+
+        class CDLL:
+            def __init__(self, name):
+                pass
+
+            def malloc_trim(self, pad):
+                calls.append(pad)
+
+        ctypes.CDLL = CDLL
+        pool = Pool(max_idle_bytes=0)
+        mapped = [pool.view(64 << 10) for _ in range(30_000)]
+        views = [pool.view(64 << 10) for _ in range(IN_USE)]
+        while not calls:
+            views.pop()
+        print(IN_USE - len(views))
+    """
+    assert run_python(code.replace("IN_USE", str(in_use))) == f"{freed}\n"
 
 
 def huge_pages_are_asked_for(position: int) -> bool:
