@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bytepool import Pool
+from bytepool._bytepool import FREE_THREADED
 from bytepool.advise import replay
 from bytepool.advise.machine import Machine
 from bytepool.advise.run import Run
@@ -189,4 +190,5 @@ def test_blocks_are_made_and_freed_in_as_many_threads_as_recorded(
     main, seven, eight = (thread for _, thread in threads[:3])
     assert len({threading.get_ident(), seven, eight}) == 3
     assert main == threading.get_ident()
-    assert threads[3:] == [("free", seven), ("free", main), ("free", seven)]
+    if not FREE_THREADED:  # without a GIL, Python may leave it to the thread that made the block
+        assert threads[3:] == [("free", seven), ("free", main), ("free", seven)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -122,6 +123,69 @@ def test_a_client_that_the_application_holds_back_is_not_cut_off(run: Run) -> No
             writer.write(post(data))
             assert await response(reader) == (200, digest(data).encode())
             writer.close()
+
+    run(main())
+
+
+def test_time_before_the_application_reads_does_not_count_as_a_stall(run: Run) -> None:
+    async def main() -> None:
+        class Impatient(Protocol):
+            stall_timeout = 0.2
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await asyncio.sleep(0.18)  # the next check is soon
+            await answer(send, digest(await asgi.body(scope, receive)).encode())
+
+        async with serving(app, Impatient) as server:
+            reader, writer = await server.connect()
+            data = pattern(200_000)
+            writer.write(post(b"", "Expect: 100-continue", length=len(data)))
+            assert await response(reader) == (100, b"")
+            await asyncio.sleep(0.05)
+            writer.write(data)
+            assert await response(reader) == (200, digest(data).encode())
+            writer.close()
+
+    run(main())
+
+
+def test_an_upload_that_was_answered_early_goes_on_beyond_the_keep_alive_time(run: Run) -> None:
+    async def main() -> None:
+        async def app(_scope: Any, _receive: Any, send: Any) -> None:
+            await answer(send, b"early", 413)
+
+        async with serving(app, timeout_keep_alive=0.1) as server:
+            reader, writer = await server.connect()
+            writer.write(post(b"", length=300_000))
+            assert await response(reader) == (413, b"early")
+            for _ in range(2):
+                writer.write(bytes(150_000))
+                await asyncio.sleep(0.15)
+            writer.write(post(pattern(10)))
+            assert await response(reader) == (413, b"early")
+            writer.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("size", [150_000, MIB, 3 * MIB])
+def test_a_client_that_half_closes_after_its_upload_gets_the_answer(run: Run, size: int) -> None:
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await answer(send, digest(await asgi.body(scope, receive)).encode())
+
+        data = pattern(size)
+
+        def upload(address: tuple[str, int]) -> bytes:
+            with socket.create_connection(address, timeout=10) as sock:
+                sock.sendall(post(data))
+                sock.shutdown(socket.SHUT_WR)
+                return b"".join(iter(lambda: sock.recv(4096), b""))
+
+        async with serving(app) as server:
+            for _ in range(10):
+                answered = await asyncio.to_thread(upload, server.address)
+                assert answered.endswith(digest(data).encode())
 
     run(main())
 

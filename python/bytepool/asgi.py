@@ -79,6 +79,7 @@ class Body:
         self._size = _content_length(scope)
         self._received = 0
         self._ended = False
+        self._reading = False
         # Received bytes that were not read yet.
         self._rest = memoryview(b"")
         # On our server: the body that is received in place.
@@ -101,24 +102,29 @@ class Body:
 
         Raises ClientDisconnectedError (with a Starlette request: its ClientDisconnect) if the
         client disconnects before the end; BodyTooLargeError; TypeError for a buffer that is
-        read-only or not contiguous. If this is cancelled, no byte is lost: the next call gets the
-        received bytes.
+        read-only or not contiguous; RuntimeError while another call waits. If this is cancelled, no
+        byte is lost: the next call gets the received bytes.
         """
         view = memoryview(buffer)
         if view.readonly or not view.c_contiguous:
             raise TypeError("a buffer is needed that is writable and contiguous")
+        if self._reading:
+            raise RuntimeError("another call waits for bytes of this body")
         view = view.cast("B")
         filled = 0
         while filled < len(view):
             if not len(self._rest):
                 if self._ended:
                     break
+                self._reading = True
                 try:
                     filled += await self._receive_into(view[filled:])
                 except BaseException:
                     self._rest = memoryview(view[:filled].tobytes())
                     del view, buffer  # or the error would keep the memory
                     raise
+                finally:
+                    self._reading = False
             n = min(len(self._rest), len(view) - filled)
             if n:
                 view[filled : filled + n] = self._rest[:n]

@@ -2,11 +2,13 @@
 //!
 //! A view can stay in use although no code can reach it any more. In a reference cycle it stays until the garbage
 //! collector runs. In a Python without a GIL, an object that is dropped by another thread than its creator is
-//! freed when its creator next runs Python code, which may be much later.
+//! freed when its creator next runs Python code, which may be much later, or when the garbage collector runs.
 
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 
+use super::once;
 use crate::sync::{AtomicU64, Ordering};
 
 /// How long to wait after a collection, in multiples of its duration: so collections take at most 5 % of the time.
@@ -37,6 +39,19 @@ pub(super) fn collect_garbage(py: Python<'_>, min_pause: f64) -> PyResult<bool> 
     END.store(end.to_bits(), Ordering::Relaxed);
     DURATION.store((end - begin).to_bits(), Ordering::Relaxed);
     Ok(true)
+}
+
+/// Frees the objects of this thread that other threads have dropped, for a Python without a GIL: the interpreter does it
+/// when a Python function begins.
+///
+/// Not for other Pythons, see above: a free-threaded one halts such a daemon thread (3.14 and later).
+pub(super) fn free_dropped(py: Python<'_>) -> PyResult<()> {
+    static FUNCTION: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let function = once::get_or_try_init(&FUNCTION, py, || {
+        Ok(py.eval(c"lambda: None", None, None)?.unbind())
+    })?;
+    function.call0(py)?;
+    Ok(())
 }
 
 fn now(py: Python<'_>) -> PyResult<f64> {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
 from functools import partial
@@ -10,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from bytepool._bytepool import Target
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Awaitable, Callable
 
     from typing_extensions import Buffer
@@ -46,14 +46,14 @@ class IncomingBody:
         # The memory that is being filled, and the application's view if it is its memory.
         self._target: Target | None = None
         self._view: memoryview | None = None
-        # Memory of the application that the next message is to fill.
-        self._wanted: memoryview | None = None
+        # Memory that the next message is to fill which this task receives.
+        self._wanted: tuple[memoryview, asyncio.Task[Any] | None] | None = None
         # Bytes for the application, or full targets, some with the view that they fill.
         self._ready: deque[tuple[Target, memoryview | None] | bytes] = deque()
         self._closed = False
         self._lost = False
-        # Whether the application waits in receive().
-        self.waiting = False
+        # How many calls of receive() wait.
+        self.waiting = 0
         self._timer: asyncio.TimerHandle | None = None
         self._timed: Target | None = None
         self._stall_timeout = stall_timeout
@@ -87,12 +87,13 @@ class IncomingBody:
         return ready + filled + len(self._early) + self.coming
 
     def fill(self, view: memoryview | None) -> None:
-        """Have the next message of ``receive()`` fill ``view``, which becomes its body.
+        """Have the next message that this task receives fill ``view``, which becomes its body.
 
         None revokes this. ``view`` is writable, contiguous, of format ``B``, not empty, and has at
-        most ``left`` bytes.
+        most ``left`` bytes. Only the task's own call of ``receive()`` fills it, because a task of a
+        middleware may have earlier messages that this task has not received yet.
         """
-        self._wanted = view
+        self._wanted = None if view is None else (view, asyncio.current_task())
 
     async def receive(self) -> Any:
         """Return the next message, as an ASGI server's ``receive`` does."""
@@ -101,46 +102,60 @@ class IncomingBody:
         if self._cycle.response_complete or not (self._ready or self._has_more()):
             # Only the end of the connection can still be received.
             return await self._receive()
-        if self._wanted is not None:
+        view = self._take_wanted()
+        if view is not None:
             self._reclaim()
-            self._begin_target()
-        elif self._target is None and not self._ready:
-            self._begin_target()
-        self.waiting = True
+            self._begin_target(view)
+        self.waiting += 1
         try:
             while True:
                 if self._ready:
                     self._cycle.message_event.set()
-                elif self._target is not None and self._target.filled:
+                else:
+                    if self._target is None:
+                        self._begin_target()
                     self._hurry()
                 self._resume()
                 # uvicorn's own receive answers Expect: 100-continue, and waits for the event.
                 message = await self._receive()
                 if self._ready:
-                    return self._next()
-                if message["type"] == "http.disconnect":
-                    return message
+                    return self._next(view)
+                if message["type"] == "http.disconnect" or not self._has_more():
+                    return message  # another call got the rest
         except BaseException:
-            if self._view is not None or any(
-                not isinstance(item, bytes) and item[1] is not None for item in self._ready
-            ):
+            if view is not None and self._fills(view):
                 # The application may use its memory again.
                 self._pause()
                 self._reclaim()
+                if self.waiting > 1:
+                    self._cycle.message_event.set()  # the others go on with memory of their own
+            view = None  # or the error would keep the memory
             raise
         finally:
-            self.waiting = False
+            self.waiting -= 1
+
+    def _take_wanted(self) -> memoryview | None:
+        if self._wanted is None or self._wanted[1] is not asyncio.current_task():
+            return None
+        view, self._wanted = self._wanted[0], None
+        return view
+
+    def _fills(self, view: memoryview) -> bool:
+        return self._view is view or any(
+            not isinstance(item, bytes) and item[1] is view for item in self._ready
+        )
 
     def _has_more(self) -> bool:
         return bool(self.coming or self._target is not None or len(self._early))
 
-    def _next(self) -> dict[str, Any]:
+    def _next(self, wanted: memoryview | None) -> dict[str, Any]:
+        """Return the next message. Its body is no memory that another call wants filled."""
         item = self._ready.popleft()
         if isinstance(item, bytes):
             body: bytes | memoryview = item
         else:
             target, view = item
-            body = target.finish() if view is None else view
+            body = target.finish() if view is None or view is not wanted else view
         more = bool(self._lost or self._ready or self._has_more())
         if not more:
             self._cycle.more_body = False
@@ -229,9 +244,8 @@ class IncomingBody:
 
     # Between the two.
 
-    def _begin_target(self) -> None:
-        """Begin to fill the next chunk, or the memory that the application gave."""
-        view, self._wanted = self._wanted, None
+    def _begin_target(self, view: memoryview | None = None) -> None:
+        """Begin to fill the next chunk, or the memory of the application."""
         self._view = view
         if view is None:
             self._target = Target(min(CHUNK, len(self._early) + self.coming))
@@ -274,15 +288,17 @@ class IncomingBody:
     def _resume(self) -> None:
         # In the task's context, asyncio would keep the values of the task's context variables.
         if self._http is not None and self._http.flow.read_paused:
+            self._coming_before = -1  # the peer has all of the time to go on
             self._http.context.run(self._http.flow.resume_reading)
 
     def _hurry(self) -> None:
-        """Give the application the received part of the chunk, unless it is soon full.
+        """Give the application the received part of the chunk, if any, unless it is soon full.
 
         Memory of the application is filled as a whole.
         """
-        if self._timer is None and self._view is None:
-            self._timed = self._target
+        target = self._target
+        if self._timer is None and self._view is None and target is not None and target.filled:
+            self._timed = target
             self._timer = self._call_later(PATIENCE, self._give_part)
 
     def _give_part(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from contextvars import copy_context
 from typing import TYPE_CHECKING
 
@@ -31,11 +32,14 @@ class _Flow(FlowControl):
 
     def __init__(self, transport: asyncio.Transport, http: HttpConnection) -> None:
         super().__init__(transport)
-        self._http = http
+        # Weak, so that a closed connection is freed without the garbage collector.
+        self._http = weakref.ref(http)
 
     def resume_reading(self) -> None:
         """Let the transport read."""
-        if self.read_paused and not (self._http.body is not None and self._http.body.is_full):
+        http = self._http()
+        body = None if http is None else http.body
+        if self.read_paused and (body is None or not body.is_full):
             super().resume_reading()
 
 
@@ -127,6 +131,7 @@ class HttpConnection(HttpToolsProtocol):
     def received(self, n: int) -> None:
         """Note that the transport has received ``n`` bytes of the body."""
         assert self.body is not None
+        self._unset_keepalive_if_required()  # as uvicorn does, if the response came early
         self.body.buffer_updated(n)
         if not self.body.coming:
             self.on_body_received()
@@ -142,6 +147,11 @@ class HttpConnection(HttpToolsProtocol):
         if isinstance(self.transport, Output):
             self.transport.flush()
         super().eof_received()
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether there is a request whose response is not complete."""
+        return self.cycle is not None and not self.cycle.response_complete
 
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over to the protocol for WebSockets."""

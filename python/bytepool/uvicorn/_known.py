@@ -22,7 +22,7 @@ _USED: list[tuple[Callable[..., object], set[str]]] = [
     # What comes after a request with Connection: close is dropped.
     (_Protocol.__init__, {"parser", "HttpRequestParser", "set_dangerous_leniencies"}),
     (_Protocol.connection_made, {"transport", "flow"}),
-    (_Protocol.data_received, {"parser", "feed_data"}),
+    (_Protocol.data_received, {"parser", "feed_data", "_unset_keepalive_if_required"}),
     (_Protocol.on_header, {"headers"}),
     # It starts the application that stands in ``app``, at once or later.
     (

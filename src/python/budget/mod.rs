@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use super::args::Timeout;
-use super::garbage::collect_garbage;
+use super::garbage::{collect_garbage, free_dropped};
 use super::once;
 use super::shared::{PoolRef, WaiterGuard};
 use crate::budget::Wake;
@@ -35,7 +35,7 @@ const FIRST_PARK: Duration = if cfg!(Py_GIL_DISABLED) {
 };
 
 /// Seconds between two garbage collections while a request waits, if collections are fast (see `garbage.rs`). In a
-/// free-threaded Python only a collection frees what another thread has dropped: this thread runs no Python code.
+/// free-threaded Python only a collection frees objects of a third thread, which runs no Python code either.
 const COLLECT_EVERY: f64 = if cfg!(Py_GIL_DISABLED) { 0.05 } else { 1.0 };
 
 /// Serves a request that the budget refused. A reference cycle may hold the memory, so this collects garbage
@@ -90,6 +90,9 @@ fn wait(py: Python<'_>, pool: &PoolRef, n: usize, timeout: Timeout) -> PyResult<
             }
         }
         py.check_signals()?;
+        if cfg!(Py_GIL_DISABLED) {
+            free_dropped(py)?;
+        }
         collect_garbage(py, COLLECT_EVERY)?;
         park = park.saturating_mul(2).min(MAX_PARK);
     }

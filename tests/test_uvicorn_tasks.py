@@ -1,0 +1,205 @@
+"""Several tasks receive one upload: a middleware's and the application's, or one after another."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from helpers import pattern
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from streams_helpers import run_fixture
+from uvicorn_helpers import answer, digest, post, response, serving
+
+from bytepool import Pool, asgi
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from starlette.requests import Request
+
+    Run = Callable[[Coroutine[Any, Any, None]], None]
+
+MIB = 1 << 20
+
+run = run_fixture()
+
+
+async def upload_in_parts(writer: asyncio.StreamWriter, data: bytes, size: int) -> None:
+    writer.write(post(b"", length=len(data)))
+    for start in range(0, len(data), size):
+        writer.write(data[start : start + size])
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize("size", [600_000, 3 * MIB])
+@pytest.mark.parametrize("how", ["body", "readinto"])
+def test_a_task_of_a_middleware_may_receive_ahead(run: Run, how: str, size: int) -> None:
+    """It has an earlier message while the application gives memory for the next one."""
+
+    def ahead(app: Any) -> Any:
+        async def wrapped(scope: Any, receive: Any, send: Any) -> None:
+            messages: asyncio.Queue[Any] = asyncio.Queue()
+
+            async def receive_all() -> None:
+                while True:
+                    messages.put_nowait(await receive())
+
+            task = asyncio.create_task(receive_all())
+            try:
+                await app(scope, messages.get, send)
+            finally:
+                task.cancel()
+
+        return wrapped
+
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await asyncio.sleep(0.01)
+            if how == "body":
+                parts = [await asgi.body(scope, receive)]
+            else:
+                source = asgi.Body(scope, receive)
+                parts = [memoryview(bytearray(MIB // 2)) for _ in range(7)]
+                parts = [part[: await source.readinto(part)] for part in parts]
+            await answer(send, digest(*parts).encode())
+
+        data = pattern(3 * MIB)
+        async with serving(ahead(app)) as server:
+            reader, writer = await server.connect()
+            await upload_in_parts(writer, data, size)
+            assert await response(reader) == (200, digest(data).encode())
+            writer.close()
+
+    run(main())
+
+
+def test_a_look_for_a_disconnect_leaves_a_read_of_another_task_alone(run: Run) -> None:
+    async def main() -> None:
+        pool = Pool()
+
+        async def upload(request: Request) -> PlainTextResponse:
+            body = asyncio.create_task(asgi.body(request, pool=pool))
+            await asyncio.sleep(0.03)
+            assert not await request.is_disconnected()
+            return PlainTextResponse(digest(await body))
+
+        data = pattern(3 * MIB)
+        async with serving(Starlette(routes=[Route("/", upload, methods=["POST"])])) as server:
+            reader, writer = await server.connect()
+            await upload_in_parts(writer, data, 400_000)
+            assert await response(reader) == (200, digest(data).encode())
+            writer.close()
+
+    run(main())
+
+
+def test_a_task_gets_a_copy_of_what_filled_the_memory_of_another(run: Run) -> None:
+    async def main() -> None:
+        all_wait = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            incoming = scope["extensions"]["bytepool"]
+            first = asyncio.create_task(receive())
+            await asyncio.sleep(0)
+            view = memoryview(bytearray(1000))
+            incoming.fill(view)
+            second = asyncio.create_task(receive())  # not the task that gave the memory
+            asyncio.get_running_loop().call_later(0.01, all_wait.set)
+            third = await receive()
+            messages = [await first, await second, third]
+            assert all(type(message["body"]) is bytes for message in messages)
+            assert messages[0]["body"] == view
+            while messages[-1]["more_body"]:
+                messages.append(await receive())
+            await answer(send, b"%d" % sum(len(message["body"]) for message in messages))
+
+        async with serving(app) as server:
+            reader, writer = await server.connect()
+            writer.write(post(b"", length=3 * MIB))
+            await all_wait.wait()
+            writer.write(pattern(3 * MIB))
+            assert await response(reader) == (200, b"%d" % (3 * MIB))
+            writer.close()
+
+    run(main())
+
+
+def test_a_call_that_follows_a_cancelled_one_at_once_gets_parts_of_chunks(run: Run) -> None:
+    async def main() -> None:
+        rest_may_come = asyncio.Event()
+
+        async def app(_scope: Any, receive: Any, send: Any) -> None:
+            task = asyncio.create_task(receive())
+            await asyncio.sleep(0.01)
+            task.cancel()  # it has not ended when the next call begins
+            received = len((await receive())["body"])
+            rest_may_come.set()
+            while received < 300_000:
+                received += len((await receive())["body"])
+            await answer(send, b"")
+
+        async with serving(app) as server:
+            reader, writer = await server.connect()
+            writer.write(post(pattern(1000), length=300_000))
+            await asyncio.sleep(0.03)
+            writer.write(pattern(99_000))
+            await rest_may_come.wait()
+            writer.write(pattern(200_000))
+            assert (await response(reader))[0] == 200
+            writer.close()
+
+    run(main())
+
+
+def test_a_cancelled_read_hands_its_bytes_to_another_task(run: Run) -> None:
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            incoming = scope["extensions"]["bytepool"]
+
+            async def fill() -> None:
+                incoming.fill(memoryview(bytearray(200_000)))
+                await receive()
+
+            filling = asyncio.create_task(fill())
+            await asyncio.sleep(0)
+            other = asyncio.create_task(receive())
+            await asyncio.sleep(0.03)
+            filling.cancel()
+            message = await other
+            parts = [message["body"]]
+            while message["more_body"]:
+                message = await receive()
+                parts.append(message["body"])
+            await answer(send, digest(*parts).encode())
+
+        data = pattern(300_000)
+        async with serving(app) as server:
+            reader, writer = await server.connect()
+            await upload_in_parts(writer, data, 60_000)
+            assert await response(reader) == (200, digest(data).encode())
+            writer.close()
+
+    run(main())
+
+
+def test_two_reads_of_a_body_at_a_time_are_refused(run: Run) -> None:
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            source = asgi.Body(scope, receive)
+            task = asyncio.create_task(source.readview(200_000))
+            await asyncio.sleep(0.01)
+            with pytest.raises(RuntimeError, match="another call waits"):
+                await source.readview(1)
+            await answer(send, digest(await task).encode())
+
+        data = pattern(200_000)
+        async with serving(app) as server:
+            reader, writer = await server.connect()
+            await upload_in_parts(writer, data, 100_000)
+            assert await response(reader) == (200, digest(data).encode())
+            writer.close()
+
+    run(main())
