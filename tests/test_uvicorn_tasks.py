@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from streams_helpers import run_fixture
-from uvicorn_helpers import answer, digest, post, response, serving
+from uvicorn_helpers import answer, digest, post, response, serving, wait_until
 
 from bytepool import Pool, asgi
 
@@ -127,6 +127,45 @@ def test_a_task_gets_a_copy_of_what_filled_the_memory_of_another(run: Run) -> No
     run(main())
 
 
+def test_a_cancelled_call_leaves_the_memory_of_another_task_in_use(run: Run) -> None:
+    async def main() -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            view = memoryview(bytearray(200_000))
+            asyncio.get_running_loop().call_later(0.02, asyncio.create_task(receive()).cancel)
+            scope["extensions"]["bytepool"].fill(view)
+            assert (await receive())["body"] is view
+            await answer(send, b"")
+
+        async with serving(app) as server:
+            reader, writer = await server.connect()
+            writer.write(post(pattern(1000), length=200_000))
+            await asyncio.sleep(0.04)
+            writer.write(pattern(199_000))
+            assert (await response(reader))[0] == 200
+            writer.close()
+
+    run(main())
+
+
+def test_a_task_whose_bytes_another_one_got_learns_of_the_end(run: Run) -> None:
+    async def main() -> None:
+        async def app(_scope: Any, receive: Any, send: Any) -> None:
+            messages = await asyncio.gather(receive(), receive())
+            assert [len(message["body"]) for message in messages] == [200_000, 0]
+            assert [message["more_body"] for message in messages] == [False, False]
+            await answer(send, b"")
+
+        async with serving(app) as server:
+            reader, writer = await server.connect()
+            writer.write(post(b"", length=200_000))
+            await asyncio.sleep(0.01)
+            writer.write(pattern(200_000))
+            assert (await response(reader))[0] == 200
+            writer.close()
+
+    run(main())
+
+
 def test_a_call_that_follows_a_cancelled_one_at_once_gets_parts_of_chunks(run: Run) -> None:
     async def main() -> None:
         rest_may_come = asyncio.Event()
@@ -156,6 +195,9 @@ def test_a_call_that_follows_a_cancelled_one_at_once_gets_parts_of_chunks(run: R
 
 def test_a_cancelled_read_hands_its_bytes_to_another_task(run: Run) -> None:
     async def main() -> None:
+        cancelled = asyncio.Event()
+        data = pattern(300_000)
+
         async def app(scope: Any, receive: Any, send: Any) -> None:
             incoming = scope["extensions"]["bytepool"]
 
@@ -166,19 +208,22 @@ def test_a_cancelled_read_hands_its_bytes_to_another_task(run: Run) -> None:
             filling = asyncio.create_task(fill())
             await asyncio.sleep(0)
             other = asyncio.create_task(receive())
-            await asyncio.sleep(0.03)
+            await wait_until(lambda: incoming.coming == 200_000)
             filling.cancel()
-            message = await other
-            parts = [message["body"]]
-            while message["more_body"]:
-                message = await receive()
-                parts.append(message["body"])
+            cancelled.set()
+            messages = [await other]
+            while messages[-1]["more_body"]:
+                messages.append(await receive())
+            parts = [message["body"] for message in messages]
             await answer(send, digest(*parts).encode())
 
-        data = pattern(300_000)
         async with serving(app) as server:
             reader, writer = await server.connect()
-            await upload_in_parts(writer, data, 60_000)
+            writer.write(post(b"", length=len(data)))
+            await asyncio.sleep(0.01)
+            writer.write(data[:100_000])
+            await cancelled.wait()
+            writer.write(data[100_000:])
             assert await response(reader) == (200, digest(data).encode())
             writer.close()
 
@@ -187,18 +232,23 @@ def test_a_cancelled_read_hands_its_bytes_to_another_task(run: Run) -> None:
 
 def test_two_reads_of_a_body_at_a_time_are_refused(run: Run) -> None:
     async def main() -> None:
+        refused = asyncio.Event()
+        data = pattern(200_000)
+
         async def app(scope: Any, receive: Any, send: Any) -> None:
             source = asgi.Body(scope, receive)
             task = asyncio.create_task(source.readview(200_000))
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(0)
             with pytest.raises(RuntimeError, match="another call waits"):
                 await source.readview(1)
+            refused.set()
             await answer(send, digest(await task).encode())
 
-        data = pattern(200_000)
         async with serving(app) as server:
             reader, writer = await server.connect()
-            await upload_in_parts(writer, data, 100_000)
+            writer.write(post(b"", length=len(data)))
+            await refused.wait()
+            writer.write(data)
             assert await response(reader) == (200, digest(data).encode())
             writer.close()
 
