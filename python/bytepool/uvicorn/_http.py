@@ -37,10 +37,10 @@ class _Flow(FlowControl):
 
     def resume_reading(self) -> None:
         """Let the transport read."""
-        http = self._http()
-        body = None if http is None else http.body
-        if self.read_paused and (body is None or not body.is_full):
-            super().resume_reading()
+        if self.read_paused:
+            http = self._http()
+            if http is None or http.body is None or not http.body.is_full:
+                super().resume_reading()
 
 
 class _Discard:
