@@ -6,13 +6,14 @@ import asyncio
 import hashlib
 import json
 import os
+import platform
 import socket
 from typing import TYPE_CHECKING, Annotated, Any
 
 import httpx
 import pytest
 from fastapi import Depends, FastAPI
-from helpers import pattern
+from helpers import pattern, run_python
 from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.config import Config as HypercornConfig
 from starlette.requests import Request
@@ -292,3 +293,43 @@ def test_a_fastapi_route_gets_its_pooled_body() -> None:
     assert [parameter["name"] for parameter in operation["parameters"]] == ["name", "loud"]
     assert operation["requestBody"] == json.loads(json.dumps(BINARY["requestBody"]))
     assert "requestBody" not in schema["paths"]["/small"]["post"]
+
+
+FAULTS = """
+import asyncio, resource
+from bytepool import Pool, asgi
+
+async def main():
+    pool, size, rounds = Pool(), 4 << 20, 40
+    scope = {"type": "http", "headers": [(b"content-length", b"%d" % size)]}
+    data = bytes(256 << 10)
+
+    async def upload():
+        left = size
+
+        async def receive():
+            # uvicorn collects what it has received, and makes a message of it.
+            nonlocal left
+            body = bytearray()
+            body += bytearray(data)
+            left -= len(body)
+            await asyncio.sleep(0)
+            return {"type": "http.request", "body": bytes(body), "more_body": left > 0}
+
+        assert len(await asgi.body(scope, receive, pool=pool)) == size
+
+    for turn in range(rounds):
+        if turn == rounds // 4:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        await asyncio.gather(upload(), upload())
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+    print(faults / (2 * size * rounds * 3 / 4) * 1e6)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc learns from a block")
+def test_pages_of_freed_messages_of_any_server_are_used_again() -> None:
+    """Otherwise each large block returns to the system, and its pages are faulted in anew."""
+    assert float(run_python(FAULTS)) < 5

@@ -27,6 +27,7 @@ __all__ = [
     "__version__",
     "collect_garbage",
     "default_pool",
+    "expect_large_blocks",
     "live_pools",
     "records",
     "settle_after_fork",
@@ -40,6 +41,13 @@ def collect_garbage(min_pause: float) -> bool:
 
     Nothing happens if the last collection ended less than ``min_pause`` seconds ago, or 20 times its
     duration.
+    """
+
+def expect_large_blocks(n: int) -> None:
+    """Lets glibc keep the memory of freed blocks of at least ``n`` bytes for the next ones.
+
+    Without this, it returns each of them to the system, and every page of the next one is faulted in anew.
+    Nothing happens below 128 KiB, after the first time, and with another C library.
     """
 
 def live_pools() -> list[SharedPool]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import bytepool
 from bytepool._budget import view_async
+from bytepool._bytepool import expect_large_blocks
 from bytepool._frames import MAX_SIZE
 
 if TYPE_CHECKING:
@@ -178,6 +179,7 @@ class Body:
             raise self._too_large(self._received)
         if data is part:
             return len(data)
+        expect_large_blocks(self._received)  # the server makes and frees one for each message
         self._rest = memoryview(data)
         return 0
 

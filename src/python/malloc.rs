@@ -1,7 +1,18 @@
-//! A request to the C library's malloc: to return free memory to the system.
+//! Requests to the C library's malloc: to return free memory to the system, or to keep it.
 
 use pyo3::intern;
 use pyo3::prelude::*;
+
+use crate::malloc;
+
+/// Lets glibc keep the memory of freed blocks of at least ``n`` bytes for the next ones.
+///
+/// Without this, it returns each of them to the system, and every page of the next one is faulted in anew.
+/// Nothing happens below 128 KiB, after the first time, and with another C library.
+#[pyfunction]
+pub(super) fn expect_large_blocks(n: usize) {
+    malloc::expect_large_blocks(n);
+}
 
 /// Returns the free memory of malloc to the system, if this is glibc: others have no such call or need none.
 ///

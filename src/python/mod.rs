@@ -67,6 +67,7 @@ mod _bytepool {
         fork::settle_after_fork,
         garbage::collect_garbage,
         lease::Lease,
+        malloc::expect_large_blocks,
         pool::{Pool, default::default_pool},
         reader::Reader,
         registry::live_pools,
