@@ -59,6 +59,7 @@ class IncomingBody:
         self._stall_timeout = stall_timeout
         self._stall_timer: asyncio.TimerHandle | None = None
         self._coming_before = size
+        self._read_before = http.flow.reading_seconds
         if stall_timeout is not None:
             self._stall_timer = self._call_later(stall_timeout, self._check_progress)
 
@@ -288,7 +289,6 @@ class IncomingBody:
     def _resume(self) -> None:
         # In the task's context, asyncio would keep the values of the task's context variables.
         if self._http is not None and self._http.flow.read_paused:
-            self._coming_before = -1  # the peer has all of the time to go on
             self._http.context.run(self._http.flow.resume_reading)
 
     def _hurry(self) -> None:
@@ -313,14 +313,17 @@ class IncomingBody:
             self._hurry()
 
     def _check_progress(self) -> None:
-        """Cut off a peer that has sent nothing for long, though the transport was reading."""
+        """Cut off a peer that has sent nothing for long. Only the time counts when it could."""
         self._stall_timer = None
         http = self._http
         if http is None or self._stall_timeout is None:
             return
-        if self.coming != self._coming_before or http.flow.read_paused:
-            self._coming_before = self.coming
-            self._stall_timer = self._call_later(self._stall_timeout, self._check_progress)
+        reading = http.flow.reading_seconds
+        if self.coming != self._coming_before:
+            self._coming_before, self._read_before = self.coming, reading
+        left = self._stall_timeout - (reading - self._read_before)
+        if left > 0:
+            self._stall_timer = self._call_later(left, self._check_progress)
             return
         _logger.warning(
             "The client sent nothing for %s seconds, and %d bytes of its request are missing.",

@@ -24,7 +24,7 @@ _on_headers_complete = HttpToolsProtocol.on_headers_complete
 
 
 class _Flow(FlowControl):
-    """Resumes reading on a connection only if its body has space for more.
+    """Resumes reading on a connection only if its body has space for more, and counts the time.
 
     An application that waits for a disconnect resumes reading each time, and so would have a
     pipelined upload received that nobody reads yet.
@@ -34,12 +34,27 @@ class _Flow(FlowControl):
         super().__init__(transport)
         # Weak, so that a closed connection is freed without the garbage collector.
         self._http = weakref.ref(http)
+        self._time = http.loop.time
+        self._paused_at = self._paused_seconds = 0.0
+
+    @property
+    def reading_seconds(self) -> float:
+        """A clock that stops while the transport does not read."""
+        now = self._paused_at if self.read_paused else self._time()
+        return now - self._paused_seconds
+
+    def pause_reading(self) -> None:
+        """Have the transport read no more."""
+        if not self.read_paused:
+            self._paused_at = self._time()
+            super().pause_reading()
 
     def resume_reading(self) -> None:
         """Let the transport read."""
         if self.read_paused:
             http = self._http()
             if http is None or http.body is None or not http.body.is_full:
+                self._paused_seconds += self._time() - self._paused_at
                 super().resume_reading()
 
 
@@ -53,6 +68,7 @@ class _Discard:
 class HttpConnection(HttpToolsProtocol):
     """One connection. ``body`` is the large body that the transport delivers now, if any."""
 
+    flow: _Flow
     body: IncomingBody | None = None
     stall_timeout: float | None = 60.0
 
