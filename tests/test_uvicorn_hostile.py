@@ -98,10 +98,16 @@ def test_an_upload_that_was_answered_early_goes_on_beyond_the_keep_alive_time(ru
 
 
 @pytest.mark.parametrize("size", [150_000, MIB, 3 * MIB])
-def test_a_client_that_half_closes_after_its_upload_gets_the_answer(run: Run, size: int) -> None:
+@pytest.mark.parametrize("seconds", [0, 0.01])
+def test_a_client_that_half_closes_after_its_upload_gets_the_answer(
+    run: Run, size: int, seconds: float
+) -> None:
     async def main() -> None:
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            await answer(send, digest(await asgi.body(scope, receive)).encode())
+            body = await asgi.body(scope, receive)
+            if seconds:
+                await asyncio.sleep(seconds)
+            await answer(send, digest(body).encode())
 
         data = pattern(size)
 

@@ -12,7 +12,7 @@ from streams_helpers import run_fixture
 from uvicorn_helpers import answer, digest, post, response, serving
 
 from bytepool import Pool, asgi
-from bytepool.uvicorn import Protocol
+from bytepool.uvicorn import Protocol, _body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -75,10 +75,10 @@ def test_a_client_that_the_application_holds_back_is_not_cut_off(run: Run) -> No
 def test_time_before_the_application_reads_does_not_count_as_a_stall(run: Run) -> None:
     async def main() -> None:
         class Impatient(Protocol):
-            stall_timeout = 0.2
+            stall_timeout = 1.0
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            await asyncio.sleep(0.18)  # the next check is soon
+            await asyncio.sleep(0.9)  # the next check is soon
             await answer(send, digest(await asgi.body(scope, receive)).encode())
 
         async with serving(app, Impatient) as server:
@@ -86,7 +86,7 @@ def test_time_before_the_application_reads_does_not_count_as_a_stall(run: Run) -
             data = pattern(200_000)
             writer.write(post(b"", "Expect: 100-continue", length=len(data)))
             assert await response(reader) == (100, b"")
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)
             writer.write(data)
             assert await response(reader) == (200, digest(data).encode())
             writer.close()
@@ -113,6 +113,41 @@ def test_a_stalled_client_is_cut_off_though_the_application_cancels_its_reads(ru
             writer.write(post(pattern(100_000), length=200_000))
             with contextlib.suppress(ConnectionError):
                 await reader.read()
+            writer.close()
+
+    run(main())
+
+
+def test_checks_for_a_stall_are_rare_while_the_application_does_not_receive(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Little of the time may be left when the application stops."""
+    checks: list[float] = []
+    call_later = _body.IncomingBody._call_later
+
+    def counted(self: Any, seconds: float, call: Any) -> asyncio.TimerHandle:
+        checks.append(seconds)
+        return call_later(self, seconds, call)
+
+    monkeypatch.setattr(_body.IncomingBody, "_call_later", counted)
+
+    async def main() -> None:
+        class Impatient(Protocol):
+            stall_timeout = 0.3
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.29):
+                    await asgi.body(scope, receive)
+            await asyncio.sleep(0.4)
+            await answer(send, b"")
+
+        async with serving(app, Impatient) as server:
+            reader, writer = await server.connect()
+            writer.write(post(b"", length=200_000))
+            with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+                await response(reader)
+            assert len(checks) < 10
             writer.close()
 
     run(main())

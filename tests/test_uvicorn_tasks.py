@@ -14,6 +14,7 @@ from streams_helpers import run_fixture
 from uvicorn_helpers import answer, digest, post, response, serving, wait_until
 
 from bytepool import Pool, asgi
+from bytepool.uvicorn import _body
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -34,26 +35,62 @@ async def upload_in_parts(writer: asyncio.StreamWriter, data: bytes, size: int) 
         await asyncio.sleep(0.01)
 
 
+def in_a_task(app: Any) -> Any:
+    """A middleware that receives all in a task of its own."""
+
+    async def wrapped(scope: Any, receive: Any, send: Any) -> None:
+        messages: asyncio.Queue[Any] = asyncio.Queue()
+
+        async def receive_all() -> None:
+            while True:
+                messages.put_nowait(await receive())
+
+        task = asyncio.create_task(receive_all())
+        try:
+            await app(scope, messages.get, send)
+        finally:
+            task.cancel()
+
+    return wrapped
+
+
+def one_ahead(app: Any) -> Any:
+    """A middleware that has the next message when it returns one."""
+
+    async def wrapped(scope: Any, receive: Any, send: Any) -> None:
+        following: list[Any] = []
+
+        async def receive_ahead() -> Any:
+            message = following.pop() if following else await receive()
+            if message.get("more_body"):
+                following.append(await receive())
+            return message
+
+        await app(scope, receive_ahead, send)
+
+    return wrapped
+
+
+def waiting(app: Any) -> Any:
+    """A middleware that waits for something else before it receives."""
+
+    async def wrapped(scope: Any, receive: Any, send: Any) -> None:
+        async def receive_later() -> Any:
+            await asyncio.sleep(0.001)
+            return await receive()
+
+        await app(scope, receive_later, send)
+
+    return wrapped
+
+
 @pytest.mark.parametrize("size", [600_000, 3 * MIB])
 @pytest.mark.parametrize("how", ["body", "readinto"])
-def test_a_task_of_a_middleware_may_receive_ahead(run: Run, how: str, size: int) -> None:
-    """It has an earlier message while the application gives memory for the next one."""
-
-    def ahead(app: Any) -> Any:
-        async def wrapped(scope: Any, receive: Any, send: Any) -> None:
-            messages: asyncio.Queue[Any] = asyncio.Queue()
-
-            async def receive_all() -> None:
-                while True:
-                    messages.put_nowait(await receive())
-
-            task = asyncio.create_task(receive_all())
-            try:
-                await app(scope, messages.get, send)
-            finally:
-                task.cancel()
-
-        return wrapped
+@pytest.mark.parametrize("middleware", [in_a_task, one_ahead, waiting])
+def test_a_middleware_may_receive_in_its_own_way(
+    run: Run, middleware: Any, how: str, size: int
+) -> None:
+    """It may have an earlier message while the application gives memory for the next one."""
 
     async def main() -> None:
         async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -67,7 +104,7 @@ def test_a_task_of_a_middleware_may_receive_ahead(run: Run, how: str, size: int)
             await answer(send, digest(*parts).encode())
 
         data = pattern(3 * MIB)
-        async with serving(ahead(app)) as server:
+        async with serving(middleware(app)) as server:
             reader, writer = await server.connect()
             await upload_in_parts(writer, data, size)
             assert await response(reader) == (200, digest(data).encode())
@@ -101,14 +138,12 @@ def test_a_task_gets_a_copy_of_what_filled_the_memory_of_another(run: Run) -> No
         all_wait = asyncio.Event()
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
-            incoming = scope["extensions"]["bytepool"]
             first = asyncio.create_task(receive())
             await asyncio.sleep(0)
             view = memoryview(bytearray(1000))
-            incoming.fill(view)
-            second = asyncio.create_task(receive())  # not the task that gave the memory
+            second = asyncio.create_task(receive())
             asyncio.get_running_loop().call_later(0.01, all_wait.set)
-            third = await receive()
+            third = await scope["extensions"]["bytepool"].receive(view)
             messages = [await first, await second, third]
             assert all(type(message["body"]) is bytes for message in messages)
             assert messages[0]["body"] == view
@@ -132,8 +167,7 @@ def test_a_cancelled_call_leaves_the_memory_of_another_task_in_use(run: Run) -> 
         async def app(scope: Any, receive: Any, send: Any) -> None:
             view = memoryview(bytearray(200_000))
             asyncio.get_running_loop().call_later(0.02, asyncio.create_task(receive()).cancel)
-            scope["extensions"]["bytepool"].fill(view)
-            assert (await receive())["body"] is view
+            assert (await scope["extensions"]["bytepool"].receive(view))["body"] is view
             await answer(send, b"")
 
         async with serving(app) as server:
@@ -147,7 +181,11 @@ def test_a_cancelled_call_leaves_the_memory_of_another_task_in_use(run: Run) -> 
     run(main())
 
 
-def test_a_task_whose_bytes_another_one_got_learns_of_the_end(run: Run) -> None:
+def test_a_task_whose_bytes_another_one_got_learns_of_the_end(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_body, "PATIENCE", 60)
+
     async def main() -> None:
         async def app(_scope: Any, receive: Any, send: Any) -> None:
             messages = await asyncio.gather(receive(), receive())
@@ -200,12 +238,7 @@ def test_a_cancelled_read_hands_its_bytes_to_another_task(run: Run) -> None:
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
             incoming = scope["extensions"]["bytepool"]
-
-            async def fill() -> None:
-                incoming.fill(memoryview(bytearray(200_000)))
-                await receive()
-
-            filling = asyncio.create_task(fill())
+            filling = asyncio.create_task(incoming.receive(memoryview(bytearray(200_000))))
             await asyncio.sleep(0)
             other = asyncio.create_task(receive())
             await wait_until(lambda: incoming.coming == 200_000)
@@ -225,6 +258,30 @@ def test_a_cancelled_read_hands_its_bytes_to_another_task(run: Run) -> None:
             await cancelled.wait()
             writer.write(data[100_000:])
             assert await response(reader) == (200, digest(data).encode())
+            writer.close()
+
+    run(main())
+
+
+def test_a_task_that_waits_when_the_application_fails_learns_of_it(run: Run) -> None:
+    async def main() -> None:
+        received: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+        async def app(_scope: Any, receive: Any, send: Any) -> None:
+            async def wait() -> None:
+                received.set_result(await receive())
+
+            kept.append(asyncio.create_task(wait()))
+            await asyncio.sleep(0)
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            raise ValueError
+
+        kept: list[Any] = []
+        async with serving(app) as server:
+            reader, writer = await server.connect()
+            writer.write(post(b"", length=200_000))
+            await reader.read()
+            assert await received == {"type": "http.disconnect"}
             writer.close()
 
     run(main())

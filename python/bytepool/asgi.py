@@ -83,8 +83,11 @@ class Body:
         self._reading = False
         # Received bytes that were not read yet.
         self._rest = memoryview(b"")
-        # On our server: the body that is received in place.
-        self._incoming = (scope.get("extensions") or {}).get("bytepool")
+        # On our server: the body that is received in place. A middleware with a ``receive`` of its
+        # own may keep messages back, or use them later, so it gets bytes.
+        incoming = (scope.get("extensions") or {}).get("bytepool")
+        is_direct = getattr(self._receive, "__self__", None) is incoming
+        self._incoming = incoming if is_direct else None
         if self._size is not None and self._size > max_size:
             raise self._too_large(self._size)
         if self._request is not None:
@@ -106,11 +109,10 @@ class Body:
         read-only or not contiguous; RuntimeError while another call waits. If this is cancelled, no
         byte is lost: the next call gets the received bytes.
         """
+        self._check_is_idle()
         view = memoryview(buffer)
         if view.readonly or not view.c_contiguous:
             raise TypeError("a buffer is needed that is writable and contiguous")
-        if self._reading:
-            raise RuntimeError("another call waits for bytes of this body")
         view = view.cast("B")
         filled = 0
         while filled < len(view):
@@ -141,6 +143,7 @@ class Body:
 
         Raises what ``readinto`` and ``Pool.allocate_async`` raise.
         """
+        self._check_is_idle()
         if self._size is not None:
             n = min(n, max(0, self._size - self._received) + len(self._rest))
         view = await _lend(self._pool or bytepool.default_pool(), n)
@@ -151,24 +154,26 @@ class Body:
             raise
         return view if filled == n else view[:filled]
 
+    def _check_is_idle(self) -> None:
+        if self._reading:
+            raise RuntimeError("another call waits for bytes of this body")
+
     async def _receive_into(self, view: memoryview) -> int:
         """Receive a message: into the view, which returns how much, or into ``self._rest``."""
         part = None
-        if self._incoming is not None:
-            n = min(len(view), self._incoming.left)
-            if n >= _IN_PLACE or (n and n == self._incoming.left):
+        incoming: Any = self._incoming
+        if incoming is not None:
+            left = incoming.left
+            n = min(len(view), left)
+            if n >= _IN_PLACE or (n and n == left):
                 part = view[:n]
-                self._incoming.fill(part)
         del view
         data: bytes | memoryview = b""
         try:
-            message = await self._receive()
+            message = await (self._receive() if part is None else incoming.receive(part))
             data = message.get("body", b"")
         finally:
             if data is not part:
-                # A middleware may answer by itself. Then nobody else may fill the part.
-                if part is not None and self._incoming is not None:
-                    self._incoming.fill(None)
                 part = None  # or an error would keep the memory
         if message["type"] == "http.disconnect":
             raise self._disconnected()

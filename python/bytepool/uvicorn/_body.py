@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import deque
 from functools import partial
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from bytepool._bytepool import Target
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable
 
     from typing_extensions import Buffer
@@ -46,8 +46,6 @@ class IncomingBody:
         # The memory that is being filled, and the application's view if it is its memory.
         self._target: Target | None = None
         self._view: memoryview | None = None
-        # Memory that the next message is to fill which this task receives.
-        self._wanted: tuple[memoryview, asyncio.Task[Any] | None] | None = None
         # Bytes for the application, or full targets, some with the view that they fill.
         self._ready: deque[tuple[Target, memoryview | None] | bytes] = deque()
         self._closed = False
@@ -87,23 +85,18 @@ class IncomingBody:
         filled = self._target.filled if self._target is not None else 0
         return ready + filled + len(self._early) + self.coming
 
-    def fill(self, view: memoryview | None) -> None:
-        """Have the next message that this task receives fill ``view``, which becomes its body.
+    async def receive(self, view: memoryview | None = None) -> Any:
+        """Return the next message, as an ASGI server's ``receive`` does.
 
-        None revokes this. ``view`` is writable, contiguous, of format ``B``, not empty, and has at
-        most ``left`` bytes. Only the task's own call of ``receive()`` fills it, because a task of a
-        middleware may have earlier messages that this task has not received yet.
+        With a ``view`` the message fills it, and has it as its body, unless another task gets these
+        bytes. A view is writable, contiguous, of format ``B``, not empty, and has at most ``left``
+        bytes.
         """
-        self._wanted = None if view is None else (view, asyncio.current_task())
-
-    async def receive(self) -> Any:
-        """Return the next message, as an ASGI server's ``receive`` does."""
         if self._closed or self._receive is None:
             return {"type": "http.disconnect"}
         if self._cycle.response_complete or not (self._ready or self._has_more()):
             # Only the end of the connection can still be received.
             return await self._receive()
-        view = self._take_wanted()
         if view is not None:
             self._reclaim()
             self._begin_target(view)
@@ -121,6 +114,8 @@ class IncomingBody:
                 message = await self._receive()
                 if self._ready:
                     return self._next(view)
+                if self._closed:
+                    return {"type": "http.disconnect"}
                 if message["type"] == "http.disconnect" or not self._has_more():
                     return message  # another call got the rest
         except BaseException:
@@ -134,12 +129,6 @@ class IncomingBody:
             raise
         finally:
             self.waiting -= 1
-
-    def _take_wanted(self) -> memoryview | None:
-        if self._wanted is None or self._wanted[1] is not asyncio.current_task():
-            return None
-        view, self._wanted = self._wanted[0], None
-        return view
 
     def _fills(self, view: memoryview) -> bool:
         return self._view is view or any(
@@ -167,7 +156,7 @@ class IncomingBody:
         """Let go of all memory. Later bytes are dropped."""
         self._closed = True
         self._ready.clear()
-        self._target = self._view = self._wanted = None
+        self._target = self._view = None
         self._early = b""
         self._receive = self._cycle = None
         if not self.coming:
@@ -323,7 +312,9 @@ class IncomingBody:
             self._coming_before, self._read_before = self.coming, reading
         left = self._stall_timeout - (reading - self._read_before)
         if left > 0:
-            self._stall_timer = self._call_later(left, self._check_progress)
+            # A moment may be left, which does not pass while the transport does not read.
+            pause = self._stall_timeout if http.flow.read_paused else left
+            self._stall_timer = self._call_later(pause, self._check_progress)
             return
         _logger.warning(
             "The client sent nothing for %s seconds, and %d bytes of its request are missing.",

@@ -121,6 +121,10 @@ class HttpConnection(HttpToolsProtocol):
         assert self.body is not None
         self.body.end()
         self.body = None
+        if not self.cycle.response_complete:
+            # A client that half-closes its connection gets the answer: its end is read after that,
+            # or when the application receives again.
+            self.flow.pause_reading()
         if not self.parser.should_keep_alive():
             self.parser = _Discard()  # type: ignore[assignment]
             return
@@ -163,11 +167,6 @@ class HttpConnection(HttpToolsProtocol):
         if isinstance(self.transport, Output):
             self.transport.flush()
         super().eof_received()
-
-    @property
-    def is_answering(self) -> bool:
-        """Whether there is a request whose response is not complete."""
-        return self.cycle is not None and not self.cycle.response_complete
 
     def handle_websocket_upgrade(self) -> None:
         """Hand the connection over to the protocol for WebSockets."""

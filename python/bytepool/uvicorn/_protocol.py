@@ -106,18 +106,9 @@ class Protocol(asyncio.BufferedProtocol):
         """Take data from a transport that does not receive into buffers."""
         self._http.feed(memoryview(data))
 
-    def eof_received(self) -> bool:
-        """Note that the client sends nothing more. The transport then closes itself.
-
-        A client may half-close its connection after a request. With uvloop, its end may come in the
-        same step as the last bytes, which the application has not seen then. It gets the step that
-        it has with asyncio.
-        """
+    def eof_received(self) -> None:
+        """Note that the client sends nothing more. The transport then closes itself."""
         self._http.eof_received()
-        if self._tls or not self._http.is_answering:
-            return False
-        self._http.loop.call_soon(self._http.transport.close)
-        return True
 
     def pause_writing(self) -> None:
         """Hold the response back."""
