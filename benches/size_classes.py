@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 KIB, MIB = 1 << 10, 1 << 20
 LIVE = 16
-CACHE, CACHE_BLOCK = 32 * MIB, 32 * KIB
+CACHE, PAGE = 32 * MIB, 4 * KIB
 # steps, borrowed classes, how many buffers have to be idle in the second of these, and which of the
 # requests that find their class empty is a miss all the same (0: none)
 RULES = [
@@ -46,25 +46,29 @@ RULES = [
 
 
 class Cache:
-    """The blocks of memory that were last written."""
+    """The pages of memory that were last written."""
 
     def __init__(self) -> None:
-        self.blocks: OrderedDict[tuple[int, int], None] = OrderedDict()
-        self.writes = self.misses = 0
+        self.pages: OrderedDict[tuple[int, int], None] = OrderedDict()
+        self.written = self.missed = 0
 
     def write(self, buffer: int, n: int) -> None:
         """Write the first ``n`` bytes of the buffer with this number or address."""
-        for block in range(0, n, CACHE_BLOCK):
-            self.writes += 1
-            self.misses += (buffer, block) not in self.blocks
-            self.blocks[buffer, block] = None
-            self.blocks.move_to_end((buffer, block))
-            if len(self.blocks) * CACHE_BLOCK > CACHE:
-                self.blocks.popitem(last=False)
+        for start in range(0, n, PAGE):
+            page = buffer, start
+            size = min(PAGE, n - start)
+            self.written += size
+            if page in self.pages:
+                self.pages.move_to_end(page)
+                continue
+            self.missed += size
+            self.pages[page] = None
+            if len(self.pages) * PAGE > CACHE:
+                self.pages.popitem(last=False)
 
     @property
     def miss_rate(self) -> float:
-        return self.misses / self.writes
+        return self.missed / self.written
 
 
 class SimulatedPool:

@@ -265,23 +265,22 @@ def test_a_cancelled_read_hands_its_bytes_to_another_task(run: Run) -> None:
 
 def test_a_task_that_waits_when_the_application_fails_learns_of_it(run: Run) -> None:
     async def main() -> None:
-        received: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        tasks: list[asyncio.Task[Any]] = []
 
         async def app(_scope: Any, receive: Any, send: Any) -> None:
-            async def wait() -> None:
-                received.set_result(await receive())
-
-            kept.append(asyncio.create_task(wait()))
-            await asyncio.sleep(0)
+            loop = asyncio.get_running_loop()
+            loop.call_soon(lambda: tasks.append(loop.create_task(receive())))
             await send({"type": "http.response.start", "status": 200, "headers": []})
+            await receive()  # the same bytes wake both
             raise ValueError
 
-        kept: list[Any] = []
         async with serving(app) as server:
             reader, writer = await server.connect()
-            writer.write(post(b"", length=200_000))
+            writer.write(post(b"", length=300_000))
+            await asyncio.sleep(0.01)
+            writer.write(pattern(100_000))
             await reader.read()
-            assert await received == {"type": "http.disconnect"}
+            assert await tasks[0] == {"type": "http.disconnect"}
             writer.close()
 
     run(main())
