@@ -22,8 +22,7 @@ static DURATION: AtomicU64 = AtomicU64::new(0);
 ///
 /// Nothing happens if the last collection ended less than ``min_pause`` seconds ago, or 20 times its
 /// duration.
-// Here and not in Python: a daemon thread that runs bytecode below a frame of Rust aborts the process if the
-// interpreter shuts down meanwhile.
+// Here and not in Python, because this must run no bytecode, see `free_dropped`.
 #[pyfunction]
 pub(super) fn collect_garbage(py: Python<'_>, min_pause: f64) -> PyResult<bool> {
     let seconds = |of: &AtomicU64| f64::from_bits(of.load(Ordering::Relaxed));
@@ -41,10 +40,11 @@ pub(super) fn collect_garbage(py: Python<'_>, min_pause: f64) -> PyResult<bool> 
     Ok(true)
 }
 
-/// Frees the objects of this thread that other threads have dropped, for a Python without a GIL: the interpreter does it
-/// when a Python function begins.
+/// Frees the objects of this thread that other threads have dropped. A Python without a GIL does this when a function
+/// begins.
 ///
-/// Not for other Pythons, see above: a free-threaded one halts such a daemon thread (3.14 and later).
+/// With a GIL this must not be called: a daemon thread that runs bytecode below a frame of Rust aborts the process if
+/// the interpreter shuts down meanwhile. A free-threaded Python halts such a thread (3.14 and later).
 pub(super) fn free_dropped(py: Python<'_>) -> PyResult<()> {
     static FUNCTION: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let function = once::get_or_try_init(&FUNCTION, py, || {
