@@ -37,7 +37,6 @@ const MAY_KEEP: usize = 64 << 20;
 const MAPPED: usize = 64 << 10;
 
 /// The size of a huge page. Memory that can have whole huge pages is several times faster on first use.
-#[cfg(any(target_os = "linux", test))]
 const HUGE_PAGE: usize = 2 << 20;
 
 /// Owned bytes. Their address stays the same when the `Storage` moves.
@@ -60,7 +59,8 @@ enum Memory {
     Heap(Vec<u8>, usize),
     /// The same, but memory that would be mapped if there were not so many mappings.
     Unmapped(CountedBytes, usize),
-    Mapped(MmapMut, Counted),
+    /// The same for a mapping.
+    Mapped(MmapMut, usize, Counted),
 }
 
 /// Counts memory that would be mapped, and that it was freed.
@@ -117,10 +117,6 @@ pub(crate) fn free(storages: &mut [Option<Storage>]) {
 
 impl Storage {
     /// Zeroed memory for a pooled buffer of `size` bytes, of which `used` are requested now.
-    #[cfg_attr(
-        not(target_os = "linux"),
-        expect(unused_variables, reason = "only Linux is asked for huge pages")
-    )]
     pub(crate) fn new(size: usize, used: usize) -> Result<Self, Error> {
         if size < MAPPED {
             return Self::heap(size);
@@ -128,21 +124,11 @@ impl Storage {
         let Some(counted) = Counted::new() else {
             return Self::unmapped(size);
         };
-        let Ok(mapping) = MmapMut::map_anon(size) else {
+        let Some((mapping, offset)) = map(size, used) else {
             // Other code may have used up the mappings. Then there may be memory all the same.
             return Self::unmapped(size);
         };
-        #[cfg(target_os = "linux")]
-        {
-            // Only for huge pages that the request fills for the most part: one byte costs the whole page.
-            // If the system has none, normal pages work as well.
-            let filled = used.saturating_add(HUGE_PAGE / 4) / HUGE_PAGE;
-            let huge = filled.min(size / HUGE_PAGE).saturating_mul(HUGE_PAGE);
-            if huge > 0 {
-                let _ = mapping.advise_range(memmap2::Advice::HugePage, 0, huge);
-            }
-        }
-        Self::with(size, Memory::Mapped(mapping, counted))
+        Self::with(size, Memory::Mapped(mapping, offset, counted))
     }
 
     /// Zeroed memory from the allocator. Where `vec!` would abort the process, this is an error.
@@ -179,7 +165,7 @@ impl Storage {
             Memory::Heap(bytes, offset) | Memory::Unmapped(CountedBytes(bytes), offset) => {
                 bytes.as_mut_ptr().wrapping_add(*offset)
             }
-            Memory::Mapped(bytes, _) => bytes.as_mut_ptr(),
+            Memory::Mapped(bytes, offset, _) => bytes.as_mut_ptr().wrapping_add(*offset),
         }
     }
 
@@ -192,6 +178,26 @@ impl Storage {
     pub(crate) fn is_mapped(&self) -> bool {
         matches!(self.block().memory, Memory::Mapped(..))
     }
+}
+
+/// A mapping, and the offset from which on there are `size` bytes in it.
+fn map(size: usize, used: usize) -> Option<(MmapMut, usize)> {
+    // Only for huge pages of which the request fills half: one byte costs the whole page.
+    let filled = used.saturating_add(HUGE_PAGE / 2) / HUGE_PAGE;
+    let huge = filled.min(size / HUGE_PAGE).saturating_mul(HUGE_PAGE);
+    if huge == 0 || !cfg!(target_os = "linux") {
+        return Some((MmapMut::map_anon(size).ok()?, 0));
+    }
+    // A huge page begins at a multiple of its size. No memory is behind bytes that are not touched.
+    let length = size.checked_add(HUGE_PAGE)?;
+    isize::try_from(length).ok()?; // the error of `map_anon` would be allocated
+    let mapping = MmapMut::map_anon(length).ok()?;
+    let offset = mapping.as_ptr().align_offset(HUGE_PAGE);
+    // From the start on, so that the mapping counts as two at most. If the system has no huge pages, normal pages work as
+    // well.
+    #[cfg(target_os = "linux")]
+    let _ = mapping.advise_range(memmap2::Advice::HugePage, 0, offset.saturating_add(huge));
+    Some((mapping, offset))
 }
 
 /// Zeroed bytes, and the offset from which on there are `size` aligned ones.
@@ -216,7 +222,10 @@ impl Deref for Storage {
                 let bytes = bytes.get(*offset..).unwrap_or_default();
                 bytes.get(..*len).unwrap_or_default()
             }
-            Memory::Mapped(bytes, _) => bytes,
+            Memory::Mapped(bytes, offset, _) => {
+                let bytes = bytes.get(*offset..).unwrap_or_default();
+                bytes.get(..*len).unwrap_or_default()
+            }
         }
     }
 }
@@ -230,7 +239,10 @@ impl DerefMut for Storage {
                 let bytes = bytes.get_mut(*offset..).unwrap_or_default();
                 bytes.get_mut(..*len).unwrap_or_default()
             }
-            Memory::Mapped(bytes, _) => bytes,
+            Memory::Mapped(bytes, offset, _) => {
+                let bytes = bytes.get_mut(*offset..).unwrap_or_default();
+                bytes.get_mut(..*len).unwrap_or_default()
+            }
         }
     }
 }
@@ -238,6 +250,23 @@ impl DerefMut for Storage {
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn memory_for_huge_pages_is_aligned_wherever_the_system_places_the_mapping() {
+        let size = HUGE_PAGE + HUGE_PAGE / 2;
+        let mut storages: Vec<_> = (1..20)
+            .map(|pages| {
+                let other = MmapMut::map_anon(pages * PAGE).unwrap();
+                (Storage::new(size, size).unwrap(), other)
+            })
+            .collect();
+        for (storage, _) in &mut storages {
+            assert_eq!(storage.as_ptr().align_offset(HUGE_PAGE), 0);
+            storage.fill(1);
+            assert_eq!(storage.len(), size);
+        }
+    }
 
     #[test]
     fn large_storage_is_mapped_and_all_storage_is_zeroed() {

@@ -184,16 +184,19 @@ def huge_pages_are_asked_for(position: int) -> bool:
 @pytest.mark.skipif(
     not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="this system has no huge pages"
 )
-def test_huge_pages_are_asked_for_where_a_request_fills_most_of_them() -> None:
+def test_huge_pages_are_asked_for_where_a_request_fills_half_of_them() -> None:
     pool = Pool(6 * MIB, 8 * MIB)
+    others = [Pool(3 * MIB, 3 * MIB).view(3 * MIB) for _ in range(8)]
+    assert [address(view) % (2 * MIB) for view in others] == [0] * 8
     for n, expected in [
         (1, [False, False, False]),
-        (MIB + MIB // 4, [False, False, False]),
-        (MIB + MIB // 2, [True, False, False]),
-        (5 * MIB, [True, True, False]),
+        (MIB - 1, [False, False, False]),
+        (MIB, [True, False, False]),
+        (5 * MIB - 1, [True, True, False]),
         (8 * MIB, [True, True, True]),
     ]:
         start = address(pool.view(n))
+        assert not any(expected) or start % (2 * MIB) == 0, "or there would be no huge page"
         asked = [huge_pages_are_asked_for(start + offset * MIB) for offset in (0, 2, 4)]
         assert asked == expected, n
         pool.trim()
