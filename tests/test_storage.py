@@ -187,7 +187,10 @@ def huge_pages_are_asked_for(position: int) -> bool:
 def test_huge_pages_are_asked_for_where_a_request_fills_half_of_them() -> None:
     pool = Pool(6 * MIB, 8 * MIB)
     others = [Pool(3 * MIB, 3 * MIB).view(3 * MIB) for _ in range(8)]
-    assert [address(view) % (2 * MIB) for view in others] == [0] * 8
+    for start in map(address, others):
+        assert start % (2 * MIB) == 0
+        asked = [huge_pages_are_asked_for(start + offset * MIB - 1) for offset in (1, 2, 3)]
+        assert asked == [True, True, False]
     for n, expected in [
         (1, [False, False, False]),
         (MIB - 1, [False, False, False]),
