@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from contextvars import copy_context
+from time import monotonic
 from typing import TYPE_CHECKING
 
 import httptools
@@ -34,19 +35,18 @@ class _Flow(FlowControl):
         super().__init__(transport)
         # Weak, so that a closed connection is freed without the garbage collector.
         self._http = weakref.ref(http)
-        self._time = http.loop.time
         self._paused_at = self._paused_seconds = 0.0
 
     @property
     def reading_seconds(self) -> float:
         """A clock that stops while the transport does not read."""
-        now = self._paused_at if self.read_paused else self._time()
+        now = self._paused_at if self.read_paused else monotonic()
         return now - self._paused_seconds
 
     def pause_reading(self) -> None:
         """Have the transport read no more."""
         if not self.read_paused:
-            self._paused_at = self._time()
+            self._paused_at = monotonic()
             super().pause_reading()
 
     def resume_reading(self) -> None:
@@ -54,7 +54,7 @@ class _Flow(FlowControl):
         if self.read_paused:
             http = self._http()
             if http is None or http.body is None or not http.body.is_full:
-                self._paused_seconds += self._time() - self._paused_at
+                self._paused_seconds += monotonic() - self._paused_at
                 super().resume_reading()
 
 
