@@ -86,7 +86,7 @@ def replace_protocol() -> None:
                 self.buffer_updated(n)
                 data = data[n:]
 
-    httptools_impl.HttpToolsProtocol = HttpToolsProtocol  # type: ignore[misc, assignment]
+    httptools_impl.HttpToolsProtocol = HttpToolsProtocol  # type: ignore[misc]
 
 
 def main() -> int:
