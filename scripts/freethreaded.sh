@@ -94,6 +94,7 @@ others=(
     # mimalloc has Python's objects, and not the C library's malloc that the recipe is about. It also keeps more memory.
     "tests/test_docs.py::test_code_blocks_run[recipes.md]"
     tests/test_memory.py::test_size_classes_waste_at_most_a_quarter
+    tests/test_memory.py::test_low_idle_cap_keeps_resident_memory_near_live_memory
     # It reserves address space in advance.
     "tests/test_out_of_memory.py::test_memory_error_loses_no_buffer_and_the_pool_stays_usable[threads]"
     "tests/test_bench.py::test_fresh_memory_causes_page_faults_and_pooled_memory_does_not"
