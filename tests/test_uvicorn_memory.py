@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from streams_helpers import run_fixture
-from uvicorn_helpers import answer, digest, post, response, serving, wait_until
+from uvicorn_helpers import answer, digest, post, record_timers, response, serving, wait_until
 
 from bytepool import Pool, asgi
 from bytepool.uvicorn import _body
@@ -229,14 +229,7 @@ def test_the_transport_reads_at_most_a_chunk_ahead(run: Run) -> None:
 def test_memory_of_the_application_is_filled_without_a_timer(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    timers: list[float] = []
-    call_later = _body.IncomingBody._call_later
-
-    def counted(self: Any, seconds: float, call: Any) -> asyncio.TimerHandle:
-        timers.append(seconds)
-        return call_later(self, seconds, call)
-
-    monkeypatch.setattr(_body.IncomingBody, "_call_later", counted)
+    timers = record_timers(monkeypatch)
 
     async def main() -> None:
         async def app(scope: Any, receive: Any, send: Any) -> None:

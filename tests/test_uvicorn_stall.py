@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from helpers import pattern
 from streams_helpers import run_fixture
-from uvicorn_helpers import answer, digest, post, response, serving
+from uvicorn_helpers import answer, digest, post, record_timers, response, serving
 
 from bytepool import Pool, asgi
-from bytepool.uvicorn import Protocol, _body
+from bytepool.uvicorn import Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -122,14 +122,7 @@ def test_checks_for_a_stall_are_rare_while_the_application_does_not_receive(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Little of the time may be left when the application stops."""
-    checks: list[float] = []
-    call_later = _body.IncomingBody._call_later
-
-    def counted(self: Any, seconds: float, call: Any) -> asyncio.TimerHandle:
-        checks.append(seconds)
-        return call_later(self, seconds, call)
-
-    monkeypatch.setattr(_body.IncomingBody, "_call_later", counted)
+    checks = record_timers(monkeypatch)
 
     async def main() -> None:
         class Impatient(Protocol):

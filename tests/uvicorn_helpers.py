@@ -16,12 +16,13 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from bytepool import Pool, asgi
-from bytepool.uvicorn import Protocol
+from bytepool.uvicorn import Protocol, _body
 
 if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    import pytest
     from starlette.requests import Request
 
 PROTOCOLS: dict[str, Any] = {"stock": HttpToolsProtocol, "ours": Protocol}
@@ -177,6 +178,19 @@ class DrivenTransport(asyncio.Transport):
 
     def set_protocol(self, protocol: Any) -> None:
         self.protocol = protocol
+
+
+def record_timers(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return a list that gets the seconds of each timer that is started for a body."""
+    timers: list[float] = []
+    call_later = _body.IncomingBody._call_later
+
+    def recorded(self: Any, seconds: float, call: Any) -> asyncio.TimerHandle:
+        timers.append(seconds)
+        return call_later(self, seconds, call)
+
+    monkeypatch.setattr(_body.IncomingBody, "_call_later", recorded)
+    return timers
 
 
 def digest(*parts: Any) -> str:

@@ -302,7 +302,7 @@ class IncomingBody:
             self._hurry()
 
     def _check_progress(self) -> None:
-        """Cut off a peer that has sent nothing for long. Only the time counts when it could."""
+        """Cut off a peer that sent nothing while the transport read for the stall timeout."""
         self._stall_timer = None
         http = self._http
         if http is None or self._stall_timeout is None:

@@ -25,7 +25,7 @@ _on_headers_complete = HttpToolsProtocol.on_headers_complete
 
 
 class _Flow(FlowControl):
-    """Resumes reading on a connection only if its body has space for more, and counts the time.
+    """Resumes reading only if the body has space for more, and measures how long it reads.
 
     An application that waits for a disconnect resumes reading each time, and so would have a
     pipelined upload received that nobody reads yet.
