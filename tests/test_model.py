@@ -82,6 +82,11 @@ class PoolMachine(RuleBasedStateMachine):
         self.live_holders: list[Holder] = []
         self.dropped = self.deferred = 0
 
+    def teardown(self) -> None:
+        # Hypothesis keeps records of all examples. Each later collection would look at them.
+        gc.collect()
+        gc.freeze()
+
     # The model.
 
     def lend(self, n: int) -> Memory:
