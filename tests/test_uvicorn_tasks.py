@@ -138,12 +138,14 @@ def test_a_task_gets_a_copy_of_what_filled_the_memory_of_another(run: Run) -> No
         all_wait = asyncio.Event()
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
+            incoming = scope["extensions"]["bytepool"]
             first = asyncio.create_task(receive())
-            await asyncio.sleep(0)
+            while not incoming.waiting:
+                await asyncio.sleep(0)
             view = memoryview(bytearray(1000))
             second = asyncio.create_task(receive())
             asyncio.get_running_loop().call_later(0.01, all_wait.set)
-            third = await scope["extensions"]["bytepool"].receive(view)
+            third = await incoming.receive(view)
             messages = [await first, await second, third]
             assert all(type(message["body"]) is bytes for message in messages)
             assert messages[0]["body"] == view

@@ -188,6 +188,10 @@ class Body:
         self._rest = memoryview(data)
         return 0
 
+    @property
+    def _is_done(self) -> bool:
+        return self._ended and not len(self._rest)
+
     async def _has_ended(self) -> bool:
         """Whether nothing is left: servers may say so in a message of its own."""
         while not len(self._rest) and not self._ended:
@@ -252,8 +256,11 @@ async def body(
     lender = pool or bytepool.default_pool()
     view = await _lend(lender, _FIRST if source.size is None else source.size)
     try:
-        filled = await source.readinto(view)
-        while not await source._has_ended():
+        # On our server, this is the whole body in most cases.
+        filled = await source._receive_into(view) if source._incoming is not None else 0
+        if not source._is_done:
+            filled += await source.readinto(view[filled:])
+        while not (source._is_done or await source._has_ended()):
             larger = lender.view(min(max(2 * len(view), _FIRST), max_size + 1))
             larger[:filled] = view[:filled]
             view = larger

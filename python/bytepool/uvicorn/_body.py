@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+from asyncio import sleep
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,9 +19,13 @@ if TYPE_CHECKING:
 
     from bytepool.uvicorn._http import HttpConnection
 
-# A body is received as ``bytes`` of so many bytes. ``request.body()`` need not join a single one,
-# and ``request.stream()`` holds one at a time.
-CHUNK = 1 << 20
+# A body is received as ``bytes`` of so many bytes. An application that streams has one of them while
+# the next one is filled.
+CHUNK = 512 << 10
+# The same for an application that keeps what it gets, as ``request.body()`` does.
+KEPT_CHUNK = 4 << 20
+# After so many bytes at once, more are likely to be there soon.
+MUCH = 64 << 10
 # After so many seconds a waiting application gets a chunk that is not full.
 PATIENCE = 0.02
 
@@ -34,32 +40,40 @@ class IncomingBody:
     with the connection.
     """
 
+    # Values at the beginning, which need not be set in each object.
+    _receive: Callable[[], Awaitable[Any]] | None = None
+    _cycle: Any = None
+    # Bytes that have come and are in no target: those that the parser got with the headers.
+    _early: bytes | memoryview = b""
+    # Whether the parser has let go of the bytes before those that the socket has.
+    _is_settled = False
+    # The memory that is being filled, and the application's view if it is its memory.
+    _target: Target | None = None
+    _view: memoryview | None = None
+    # The first chunk, until the application has got two: does it keep them?
+    _first: bytes | None = None
+    _delivered = 0
+    _chunk = CHUNK
+    _closed = False
+    _lost = False
+    # How many calls of receive() wait for the event loop.
+    waiting = 0
+    # Whether the last message was read at once, so that other tasks have to run before the next.
+    _read_at_once = False
+    _timer: asyncio.TimerHandle | None = None
+    _timed: Target | None = None
+    _stall_timer: asyncio.TimerHandle | None = None
+    _coming_before = 0
+    _read_before = 0.0
+
     def __init__(self, http: HttpConnection, size: int, stall_timeout: float | None) -> None:
         self._http: HttpConnection | None = http
         self._app: Callable[..., Awaitable[Any]] = http.app
-        self._receive: Callable[[], Awaitable[Any]] | None = None
-        self._cycle: Any = None
         # How many bytes the transport has still to deliver.
         self.coming = size
-        # Bytes that have come and are in no target: those that the parser got with the headers.
-        self._early: bytes | memoryview = b""
-        # The memory that is being filled, and the application's view if it is its memory.
-        self._target: Target | None = None
-        self._view: memoryview | None = None
         # Bytes for the application, or full targets, some with the view that they fill.
         self._ready: deque[tuple[Target, memoryview | None] | bytes] = deque()
-        self._closed = False
-        self._lost = False
-        # How many calls of receive() wait.
-        self.waiting = 0
-        self._timer: asyncio.TimerHandle | None = None
-        self._timed: Target | None = None
         self._stall_timeout = stall_timeout
-        self._stall_timer: asyncio.TimerHandle | None = None
-        self._coming_before = size
-        self._read_before = http.flow.reading_seconds
-        if stall_timeout is not None:
-            self._stall_timer = self._call_later(stall_timeout, self._check_progress)
 
     # Called by the application.
 
@@ -79,6 +93,8 @@ class IncomingBody:
         """How many bytes the application has not got yet."""
         if self._closed:
             return 0
+        if self._target is None and not self._ready:
+            return len(self._early) + self.coming
         ready = sum(
             len(item) if isinstance(item, bytes) else item[0].filled for item in self._ready
         )
@@ -92,26 +108,33 @@ class IncomingBody:
         bytes. A view is writable, contiguous, of format ``B``, not empty, and has at most ``left``
         bytes.
         """
+        if view is None or self._read_at_once:
+            # Starlette's is_disconnected() cancels the call here, where no byte is lost.
+            self._read_at_once = False
+            await sleep(0)
         if self._closed or self._receive is None:
             return {"type": "http.disconnect"}
         if self._cycle.response_complete or not (self._ready or self._has_more()):
             # Only the end of the connection can still be received.
             return await self._receive()
         if view is not None:
-            self._reclaim()
+            if self._ready or self._target is not None:
+                self._reclaim()
             self._begin_target(view)
-        self.waiting += 1
         try:
             while True:
-                if self._ready:
-                    self._cycle.message_event.set()
-                else:
+                if not self._ready and self._has_more():
                     if self._target is None:
                         self._begin_target()
-                    self._hurry()
-                self._resume()
-                # uvicorn's own receive answers Expect: 100-continue, and waits for the event.
-                message = await self._receive()
+                    if self._read() >= MUCH and not self._ready:
+                        await sleep(0)
+                        if not self._closed:
+                            continue
+                if self._closed:
+                    return {"type": "http.disconnect"}
+                if self._ready and not self._cycle.waiting_for_100_continue:
+                    return self._next(view)
+                message = await self._wait()
                 if self._ready:
                     return self._next(view)
                 if self._closed:
@@ -123,10 +146,21 @@ class IncomingBody:
                 # The application may use its memory again.
                 self._pause()
                 self._reclaim()
-                if self.waiting > 1:
+                if self.waiting:
                     self._cycle.message_event.set()  # the others go on with memory of their own
             view = None  # or the error would keep the memory
             raise
+
+    async def _wait(self) -> Any:
+        """Have the event loop read, and wait until there is a message, or the end."""
+        assert self._receive is not None
+        if self._ready:
+            self._cycle.message_event.set()
+        self.waiting += 1
+        try:
+            self._resume()
+            # uvicorn's own receive answers Expect: 100-continue, and waits for the event.
+            return await self._receive()
         finally:
             self.waiting -= 1
 
@@ -146,17 +180,21 @@ class IncomingBody:
         else:
             target, view = item
             body = target.finish() if view is None or view is not wanted else view
+        self._delivered += 1
+        if self._delivered == 1 and type(body) is bytes:
+            self._first = body
+        if not self._ready:
+            self._cycle.message_event.clear()
         more = bool(self._lost or self._ready or self._has_more())
         if not more:
             self._cycle.more_body = False
-            self._stop_timers()
         return {"type": "http.request", "body": body, "more_body": more}
 
     def close(self) -> None:
         """Let go of all memory. Later bytes are dropped."""
         self._closed = True
         self._ready.clear()
-        self._target = self._view = None
+        self._target = self._view = self._first = None
         self._early = b""
         self._receive = self._cycle = None
         if not self.coming:
@@ -183,8 +221,9 @@ class IncomingBody:
         """Take what the parser got together with the headers. uvicorn keeps it in the cycle."""
         early, self._cycle.body = self._cycle.body, bytearray()
         self.coming -= len(early)
-        self._early = bytes(early)
+        self._early = memoryview(early)
         self._cycle.message_event.clear()
+        self._is_settled = True
         if self._target is not None:
             self._place_early()
             if self._target is None:
@@ -195,6 +234,7 @@ class IncomingBody:
 
         This must not pause the transport: libuv would then call a function that is not there.
         """
+        self._watch()
         if self._closed or (self._cycle is not None and self._cycle.response_complete):
             if not self._closed:
                 self.close()
@@ -229,8 +269,9 @@ class IncomingBody:
 
     def end(self) -> None:
         """Note that nothing more comes."""
-        self._http = None
-        self._stop_timers()
+        if self._http is not None:
+            self._http = None
+            self._stop_timers()
 
     # Between the two.
 
@@ -238,17 +279,25 @@ class IncomingBody:
         """Begin to fill the next chunk, or the memory of the application."""
         self._view = view
         if view is None:
-            self._target = Target(min(CHUNK, len(self._early) + self.coming))
+            if self._first is not None and self._delivered > 1:
+                self._settle_size()
+            self._target = Target(min(self._chunk, len(self._early) + self.coming))
         else:
             self._target = Target.over(view)
         self._place_early()
 
+    def _settle_size(self) -> None:
+        """Make chunks larger if the application still has the first one."""
+        if sys.getrefcount(self._first) > 2:  # one for the attribute, and one for the argument
+            self._chunk = KEPT_CHUNK
+        self._first = None
+
     def _place_early(self) -> None:
         if self._early:
             assert self._target is not None
-            early = memoryview(self._early)
-            early = early[self._target.write(early) :]
-            self._early = early if len(early) else b""
+            early = self._early
+            n = self._target.write(early)
+            self._early = memoryview(early)[n:] if n < len(early) else b""
             if not len(self._target.rest()):
                 self._finish_target()
 
@@ -256,7 +305,7 @@ class IncomingBody:
         assert self._target is not None
         self._ready.append((self._target, self._view))
         self._target = self._view = None
-        if self._cycle is not None:
+        if self.waiting:
             self._cycle.message_event.set()
 
     def _reclaim(self) -> None:
@@ -275,7 +324,20 @@ class IncomingBody:
         if self._http is not None and self.coming:
             self._http.flow.pause_reading()
 
+    def _read(self) -> int:
+        """Read what the socket has, without the event loop, and return how many bytes that is."""
+        http, target = self._http, self._target
+        if http is None or target is None or not self.coming or not self._is_settled:
+            return 0
+        n = http.flow.read_into(target.rest())
+        if n:
+            self._read_at_once = True
+            http.received(n)
+        return n
+
     def _resume(self) -> None:
+        self._hurry()
+        self._watch()
         # In the task's context, asyncio would keep the values of the task's context variables.
         if self._http is not None and self._http.flow.read_paused:
             self._http.context.run(self._http.flow.resume_reading)
@@ -300,6 +362,13 @@ class IncomingBody:
             self._pause()
         else:
             self._hurry()
+
+    def _watch(self) -> None:
+        """Begin to watch the progress of the peer, for which the event loop now waits."""
+        if self._stall_timer is None and self._stall_timeout is not None and self._http is not None:
+            self._coming_before = self.coming
+            self._read_before = self._http.flow.reading_seconds
+            self._stall_timer = self._call_later(self._stall_timeout, self._check_progress)
 
     def _check_progress(self) -> None:
         """Cut off a peer that sent nothing while the transport read for the stall timeout."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import weakref
 from contextvars import copy_context
 from time import monotonic
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 LARGE = 128 << 10
 LARGE_DIGITS = len(str(LARGE))
 
+# Where the transports are from that keep no bytes: what they have not delivered, the socket has.
+UNBUFFERED = ("asyncio.selector_events", "uvloop.loop")
+
 _on_headers_complete = HttpToolsProtocol.on_headers_complete
 
 
@@ -36,6 +40,23 @@ class _Flow(FlowControl):
         # Weak, so that a closed connection is freed without the garbage collector.
         self._http = weakref.ref(http)
         self._paused_at = self._paused_seconds = 0.0
+        self._fd = -1
+        is_known = type(transport).__module__ in UNBUFFERED and hasattr(os, "readv")
+        if is_known and transport.get_extra_info("sslcontext") is None:
+            self._fd = transport.get_extra_info("socket").fileno()
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Read what the socket has, without the event loop, and return how many bytes that is.
+
+        0 means that the event loop has to wait for more. It also sees the end, and errors.
+        """
+        # The number of a closed socket may belong to another one.
+        if self._fd < 0 or self._transport.is_closing():
+            return 0
+        try:
+            return os.readv(self._fd, (buffer,))
+        except OSError:
+            return 0
 
     @property
     def reading_seconds(self) -> float:

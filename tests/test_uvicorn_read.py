@@ -1,0 +1,196 @@
+"""What the socket has is read without the event loop, and the sizes of the chunks that come of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from helpers import pattern
+from starlette.applications import Starlette
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from streams_helpers import run_fixture
+from uvicorn_helpers import answer, digest, post, response, serving, wait_until
+
+from bytepool import asgi
+from bytepool.uvicorn import Protocol, _body, _http
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from starlette.requests import Request
+
+    Run = Callable[[Coroutine[Any, Any, None]], None]
+
+MIB = 1 << 20
+
+run = run_fixture()
+
+
+async def upload(app: Any, data: bytes) -> tuple[int, bytes]:
+    """Send the data from another thread, as fast as the server takes it, and return the response."""
+    async with serving(app) as server:
+        with socket.create_connection(server.address) as sock:
+            await asyncio.to_thread(sock.sendall, post(data))
+            reader, writer = await asyncio.open_connection(sock=sock)
+            answered = await response(reader)
+            writer.close()
+            return answered
+
+
+def routes(endpoint: Any) -> Starlette:
+    return Starlette(routes=[Route("/", endpoint, methods=["POST"])])
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_what_the_socket_has_is_read_without_the_event_loop(
+    run: Run, monkeypatch: pytest.MonkeyPatch, pooled: bool
+) -> None:
+    received_by_loop = 0
+    buffer_updated = Protocol.buffer_updated
+
+    def counted(self: Protocol, n: int) -> None:
+        nonlocal received_by_loop
+        received_by_loop += n
+        buffer_updated(self, n)
+
+    async def endpoint(request: Request) -> PlainTextResponse:
+        await asyncio.sleep(0.05)
+        return PlainTextResponse(
+            digest(await asgi.body(request) if pooled else await request.body())
+        )
+
+    monkeypatch.setattr(Protocol, "buffer_updated", counted)
+    data = pattern(3 * MIB)
+    run(check(upload(routes(endpoint), data), data))
+    assert received_by_loop < len(data) - 50_000
+
+
+async def check(answered: Coroutine[Any, Any, tuple[int, bytes]], data: bytes) -> None:
+    assert await answered == (200, digest(data).encode())
+
+
+@pytest.mark.parametrize("known", [(), _http.UNBUFFERED])
+def test_transports_that_may_keep_bytes_are_left_to_the_event_loop(
+    run: Run, monkeypatch: pytest.MonkeyPatch, known: tuple[str, ...]
+) -> None:
+    reads = []
+    read = os.readv
+
+    def recorded(fd: int, buffers: Any) -> int:
+        reads.append(fd)
+        return read(fd, buffers)
+
+    async def endpoint(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(digest(await request.body()))
+
+    monkeypatch.setattr(_http, "UNBUFFERED", known)
+    monkeypatch.setattr(os, "readv", recorded)
+    data = pattern(3 * MIB)
+    run(check(upload(routes(endpoint), data), data))
+    assert bool(reads) == bool(known)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_other_tasks_run_between_chunks_that_are_there(run: Run, in_place: bool) -> None:
+    async def main() -> None:
+        steps = 0
+        by_chunk = []
+
+        async def other() -> None:
+            nonlocal steps
+            while True:
+                steps += 1
+                await asyncio.sleep(0)
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            incoming = scope["extensions"]["bytepool"]
+            task = asyncio.create_task(other())
+            while incoming.left:
+                before = steps
+                if in_place:
+                    view = memoryview(bytearray(min(256 << 10, incoming.left)))
+                    await incoming.receive(view)
+                else:
+                    await receive()
+                by_chunk.append(steps - before)
+            task.cancel()
+            await answer(send, b"")
+
+        assert await upload(app, pattern(8 * MIB)) == (200, b"")
+        assert len(by_chunk) > 10
+        assert all(by_chunk[1:])
+
+    run(main())
+
+
+def test_asking_for_a_disconnect_loses_no_byte(run: Run) -> None:
+    async def endpoint(request: Request) -> PlainTextResponse:
+        parts = []
+        await asyncio.sleep(0.05)
+        assert not await request.is_disconnected()
+        async for part in request.stream():
+            parts.append(part)
+            await asyncio.sleep(0.01)
+            if part:
+                assert not await request.is_disconnected()
+        return PlainTextResponse(digest(b"".join(parts)))
+
+    data = pattern(3 * MIB)
+    run(check(upload(routes(endpoint), data), data))
+
+
+def test_a_socket_that_got_the_number_of_a_closed_one_is_not_read(run: Run) -> None:
+    async def main() -> None:
+        flows = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            flows.append(scope["extensions"]["bytepool"]._http.flow)
+            await receive()
+
+        async with serving(app) as server:
+            _, writer = await server.connect()
+            writer.write(post(b"", length=MIB))
+            await wait_until(lambda: flows)
+            writer.transport.abort()
+            await wait_until(lambda: not server.state.connections)
+        near, far = socket.socketpair()
+        with near, far:
+            flows[0]._fd = near.fileno()
+            far.send(b"of another")
+            assert flows[0].read_into(memoryview(bytearray(10))) == 0
+            assert near.recv(10) == b"of another"
+
+    run(main())
+
+
+def test_an_application_that_keeps_its_chunks_gets_larger_ones(run: Run) -> None:
+    async def main(keep: bool) -> None:
+        sizes = []
+        references: list[int] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            kept = []
+            more = True
+            while more:
+                message = await receive()
+                more = message["more_body"]
+                sizes.append(len(message["body"]))
+                if keep:
+                    kept.append(message["body"])
+            references.extend(map(sys.getrefcount, kept))
+            await answer(send, b"")
+
+        assert await upload(app, pattern(10 * MIB)) == (200, b"")
+        assert sum(sizes) == 10 * MIB
+        assert sizes[:2] == [_body.CHUNK] * 2
+        assert max(sizes) == (_body.KEPT_CHUNK if keep else _body.CHUNK)
+        # The server does not keep the first one longer than the others.
+        assert len(set(references[:-1])) == int(keep)
+
+    run(main(True))
+    run(main(False))
