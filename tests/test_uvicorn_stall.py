@@ -118,6 +118,27 @@ def test_a_stalled_client_is_cut_off_though_the_application_cancels_its_reads(ru
     run(main())
 
 
+def test_a_client_that_stalls_after_an_early_answer_is_cut_off(run: Run) -> None:
+    async def main() -> None:
+        class Impatient(Protocol):
+            stall_timeout = 0.1
+
+        async def app(_scope: Any, _receive: Any, send: Any) -> None:
+            await answer(send, b"early")
+
+        async with serving(app, Impatient) as server:
+            reader, writer = await server.connect()
+            writer.write(post(b"", length=200_000))
+            assert await response(reader) == (200, b"early")
+            # While bytes come, the time for the next request does not run.
+            writer.write(pattern(1000))
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+            writer.close()
+
+    run(main())
+
+
 def test_checks_for_a_stall_are_rare_while_the_application_does_not_receive(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

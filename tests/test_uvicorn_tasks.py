@@ -233,6 +233,43 @@ def test_a_call_that_follows_a_cancelled_one_at_once_gets_parts_of_chunks(run: R
     run(main())
 
 
+def test_nothing_follows_the_end_though_the_call_that_was_to_get_it_was_cancelled(run: Run) -> None:
+    async def main() -> None:
+        answered = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            incoming = scope["extensions"]["bytepool"]
+            task = asyncio.create_task(receive())
+            await wait_until(lambda: incoming.waiting)
+            incoming_updated = incoming.buffer_updated
+
+            def cancelled(n: int) -> None:
+                incoming_updated(n)
+                if not incoming.coming:
+                    task.cancel()
+
+            incoming.buffer_updated = cancelled
+            await asyncio.wait([task])
+            assert task.cancelled()
+            message = await receive()
+            assert (len(message["body"]), message["more_body"]) == (200_000, False)
+            after = asyncio.create_task(receive())
+            await asyncio.sleep(0.02)
+            assert not after.done()
+            answered.set()
+            assert (await after)["type"] == "http.disconnect"
+
+        async with serving(app) as server:
+            _, writer = await server.connect()
+            writer.write(post(b"", length=200_000))
+            await asyncio.sleep(0.01)
+            writer.write(pattern(200_000))
+            await answered.wait()
+            writer.close()
+
+    run(main())
+
+
 def test_a_cancelled_read_hands_its_bytes_to_another_task(run: Run) -> None:
     async def main() -> None:
         cancelled = asyncio.Event()

@@ -122,25 +122,21 @@ class IncomingBody:
                 self._reclaim()
             self._begin_target(view)
         try:
-            while True:
+            while not self._closed:
                 if not self._ready and self._has_more():
                     if self._target is None:
                         self._begin_target()
                     if self._read() >= MUCH and not self._ready:
                         await sleep(0)
-                        if not self._closed:
-                            continue
-                if self._closed:
-                    return {"type": "http.disconnect"}
+                        continue
                 if self._ready and not self._cycle.waiting_for_100_continue:
                     return self._next(view)
                 message = await self._wait()
                 if self._ready:
                     return self._next(view)
-                if self._closed:
-                    return {"type": "http.disconnect"}
                 if message["type"] == "http.disconnect" or not self._has_more():
                     return message  # another call got the rest
+            return {"type": "http.disconnect"}
         except BaseException:
             if view is not None and self._fills(view):
                 # The application may use its memory again.
