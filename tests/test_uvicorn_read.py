@@ -1,4 +1,4 @@
-"""What the socket has is read without the event loop, and the sizes of the chunks that come of it."""
+"""Bytes that the socket has are read without the event loop; how large chunks are."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ run = run_fixture()
 
 
 async def upload(app: Any, data: bytes) -> tuple[int, bytes]:
-    """Send the data from another thread, as fast as the server takes it, and return the response."""
+    """Send the data as fast as the server takes it, and return the response."""
     async with serving(app) as server:
         with socket.create_connection(server.address) as sock:
             await asyncio.to_thread(sock.sendall, post(data))
@@ -148,7 +148,7 @@ def test_a_socket_that_got_the_number_of_a_closed_one_is_not_read(run: Run) -> N
     async def main() -> None:
         flows = []
 
-        async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def app(scope: Any, receive: Any, _send: Any) -> None:
             flows.append(scope["extensions"]["bytepool"]._http.flow)
             await receive()
 
@@ -173,7 +173,7 @@ def test_an_application_that_keeps_its_chunks_gets_larger_ones(run: Run) -> None
         sizes = []
         references: list[int] = []
 
-        async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def app(_scope: Any, receive: Any, send: Any) -> None:
             kept = []
             more = True
             while more:

@@ -237,7 +237,7 @@ def test_nothing_follows_the_end_though_the_call_that_was_to_get_it_was_cancelle
     async def main() -> None:
         answered = asyncio.Event()
 
-        async def app(scope: Any, receive: Any, send: Any) -> None:
+        async def app(scope: Any, receive: Any, _send: Any) -> None:
             incoming = scope["extensions"]["bytepool"]
             task = asyncio.create_task(receive())
             await wait_until(lambda: incoming.waiting)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from bytepool.uvicorn._http import HttpConnection
 
-# A body is received as ``bytes`` of so many bytes. An application that streams has one of them while
-# the next one is filled.
+# A body is received as ``bytes`` of so many bytes. An application that streams has one of these
+# chunks while the next one is filled.
 CHUNK = 512 << 10
 # The same for an application that keeps what it gets, as ``request.body()`` does.
 KEPT_CHUNK = 4 << 20
