@@ -17,7 +17,8 @@ from streams_helpers import run_fixture
 from uvicorn_helpers import answer, digest, post, response, serving, wait_until
 
 from bytepool import asgi
-from bytepool.uvicorn import Protocol, _body, _http
+from bytepool.uvicorn import _body, _http
+from bytepool.uvicorn._protocol import Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -72,6 +73,19 @@ def test_what_the_socket_has_is_read_without_the_event_loop(
 
 async def check(answered: Coroutine[Any, Any, tuple[int, bytes]], data: bytes) -> None:
     assert await answered == (200, digest(data).encode())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no eager tasks")
+def test_what_came_with_the_headers_is_first_though_the_task_begins_at_once(run: Run) -> None:
+    async def endpoint(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(digest(await asgi.body(request)))
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        data = pattern(3 * MIB)
+        await check(upload(routes(endpoint), data), data)
+
+    run(main())
 
 
 @pytest.mark.parametrize("known", [(), _http.UNBUFFERED])

@@ -35,12 +35,12 @@ _logger = logging.getLogger("uvicorn.error")
 class IncomingBody:
     """The body of one request, between the transport that delivers it and the application.
 
-    The transport only reads while the application waits in ``receive()``, and at most one chunk
-    further. No message is kept here once the application has it: this object is in reference cycles
-    with the connection.
+    ``receive()`` reads what the socket has, and lets the transport read the rest, which reads at
+    most one chunk further. This object is in reference cycles with the connection. So it keeps no
+    message that the application has, but the first chunk until the application wants the third.
     """
 
-    # Values at the beginning, which need not be set in each object.
+    # What each object begins with. It takes time to set attributes.
     _receive: Callable[[], Awaitable[Any]] | None = None
     _cycle: Any = None
     # Bytes that have come and are in no target: those that the parser got with the headers.
@@ -50,7 +50,7 @@ class IncomingBody:
     # The memory that is being filled, and the application's view if it is its memory.
     _target: Target | None = None
     _view: memoryview | None = None
-    # The first chunk, until the application has got two: does it keep them?
+    # The first chunk, to see whether the application still has it when it wants the third.
     _first: bytes | None = None
     _delivered = 0
     _chunk = CHUNK
@@ -266,7 +266,7 @@ class IncomingBody:
     def end(self) -> None:
         """Note that nothing more comes."""
         if self._http is not None:
-            self._http = None
+            self._http = self._first = None
             self._stop_timers()
 
     # Between the two.
