@@ -81,7 +81,8 @@ def test_what_came_with_the_headers_is_first_though_the_task_begins_at_once(run:
         return PlainTextResponse(digest(await asgi.body(request)))
 
     async def main() -> None:
-        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        eager = asyncio.eager_task_factory  # type: ignore[attr-defined]
+        asyncio.get_running_loop().set_task_factory(eager)
         data = pattern(3 * MIB)
         await check(upload(routes(endpoint), data), data)
 
