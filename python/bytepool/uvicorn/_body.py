@@ -177,7 +177,7 @@ class IncomingBody:
             target, view = item
             body = target.finish() if view is None or view is not wanted else view
         self._delivered += 1
-        if self._delivered == 1 and type(body) is bytes:
+        if self._delivered == 1 and self.coming and type(body) is bytes:
             self._first = body
         if not self._ready:
             self._cycle.message_event.clear()

@@ -32,6 +32,7 @@ _USED: list[tuple[Callable[..., object], set[str]]] = [
     # It adds to the body of the cycle, which is a bytearray.
     (_Protocol.on_body, {"cycle", "body"}),
     (_Cycle.__init__, {"body", "bytearray", "more_body", "message_event", "on_response"}),
+    (_Cycle.__init__, {"waiting_for_100_continue", "response_complete"}),
     # It resumes reading, so that the rest of a body that nobody wants can be dropped.
     (_Protocol.on_response_complete, {"flow", "resume_reading"}),
     (_Protocol.handle_websocket_upgrade, {"transport", "set_protocol"}),
