@@ -162,7 +162,7 @@ def http_memory(runs: Runs) -> str:
     return table(
         ["body", *names],
         (
-            [load, *(f"{median(results[name], 'RSS MB'):.0f}" for name in names)]
+            [load, *(f"{median(results[name], 'RSS MB'):.1f}" for name in names)]
             for (load, loop), results in runs.items()
             if "stock body" in results and loop == "uvloop"
         ),

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from helpers import pattern
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from streams_helpers import run_fixture
@@ -22,8 +23,6 @@ from bytepool.uvicorn._protocol import Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
-
-    from starlette.requests import Request
 
     Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -75,16 +74,57 @@ async def check(answered: Coroutine[Any, Any, tuple[int, bytes]], data: bytes) -
     assert await answered == (200, digest(data).encode())
 
 
-@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no eager tasks")
+def use_eager_tasks() -> None:
+    eager = asyncio.eager_task_factory  # type: ignore[attr-defined]
+    asyncio.get_running_loop().set_task_factory(eager)
+
+
+needs_eager_tasks = pytest.mark.skipif(
+    sys.version_info < (3, 12), reason="there are no eager tasks"
+)
+
+
+@needs_eager_tasks
 def test_what_came_with_the_headers_is_first_though_the_task_begins_at_once(run: Run) -> None:
     async def endpoint(request: Request) -> PlainTextResponse:
         return PlainTextResponse(digest(await asgi.body(request)))
 
     async def main() -> None:
-        eager = asyncio.eager_task_factory  # type: ignore[attr-defined]
-        asyncio.get_running_loop().set_task_factory(eager)
+        use_eager_tasks()
         data = pattern(3 * MIB)
         await check(upload(routes(endpoint), data), data)
+
+    run(main())
+
+
+@needs_eager_tasks
+@pytest.mark.parametrize("pooled", [False, True])
+def test_a_pipelined_upload_may_wait_for_more_though_its_task_begins_at_once(
+    run: Run, pooled: bool
+) -> None:
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if pooled:
+            size = len(await asgi.body(scope, receive))
+        else:
+            size = len(await Request(scope, receive).body())
+        if scope["path"] == "/first":
+            # The second one begins in the callback of this response.
+            task = asyncio.create_task(receive())
+            await asyncio.sleep(0.02)
+            task.cancel()
+        await answer(send, b"%d" % size)
+
+    async def main() -> None:
+        use_eager_tasks()
+        async with serving(app) as server:
+            reader, writer = await server.connect()
+            writer.write(post(pattern(200_000), path="/first"))
+            writer.write(post(pattern(1000), length=200_000))
+            assert await response(reader) == (200, b"200000")
+            await asyncio.sleep(0.02)
+            writer.write(pattern(199_000))
+            assert await response(reader) == (200, b"200000")
+            writer.close()
 
     run(main())
 
@@ -139,6 +179,57 @@ def test_other_tasks_run_between_chunks_that_are_there(run: Run, in_place: bool)
         assert await upload(app, pattern(8 * MIB)) == (200, b"")
         assert len(by_chunk) > 10
         assert all(by_chunk[1:])
+
+    run(main())
+
+
+# Of 2 MiB, sent before the client leaves. The application has received all, one chunk, or nothing.
+@pytest.mark.parametrize(
+    ("sent", "received"),
+    [(2 * MIB, 2 * MIB), (MIB, 1), (MIB, 0), (300_000, 0)],
+)
+def test_an_application_that_asks_again_and_again_learns_of_a_disconnect(
+    run: Run, sent: int, received: int
+) -> None:
+    async def main() -> None:
+        asked = asyncio.Event()
+        seen = asyncio.Event()
+
+        async def app(scope: Any, receive: Any, _send: Any) -> None:
+            size = 0
+            while size < received:
+                size += len((await receive())["body"])
+            request = Request(scope, receive)
+            asked.set()
+            while not await request.is_disconnected():
+                await asyncio.sleep(0.001)
+            seen.set()
+
+        async with serving(app) as server:
+            _, writer = await server.connect()
+            writer.write(post(pattern(sent), length=2 * MIB))
+            await asked.wait()
+            writer.close()
+            async with asyncio.timeout(5):
+                await seen.wait()
+
+    run(main())
+
+
+def test_a_background_task_learns_of_a_disconnect(run: Run) -> None:
+    async def main() -> None:
+        seen = asyncio.get_running_loop().create_future()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await answer(send, b"early")
+            seen.set_result(await Request(scope, receive).is_disconnected())
+
+        async with serving(app) as server:
+            reader, writer = await server.connect()
+            writer.write(post(pattern(MIB)))
+            assert await response(reader) == (200, b"early")
+            assert await seen  # as with uvicorn: after the response, there is nothing to receive
+            writer.close()
 
     run(main())
 

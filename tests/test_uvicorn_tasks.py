@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import sys
+import termios
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -33,6 +36,11 @@ async def upload_in_parts(writer: asyncio.StreamWriter, data: bytes, size: int) 
     for start in range(0, len(data), size):
         writer.write(data[start : start + size])
         await asyncio.sleep(0.01)
+
+
+def available(fd: int) -> int:
+    """How many bytes the socket has."""
+    return int.from_bytes(fcntl.ioctl(fd, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def in_a_task(app: Any) -> Any:
@@ -149,7 +157,7 @@ def test_a_task_gets_a_copy_of_what_filled_the_memory_of_another(run: Run) -> No
             messages = [await first, await second, third]
             assert all(type(message["body"]) is bytes for message in messages)
             assert messages[0]["body"] == view
-            while messages[-1]["more_body"]:
+            while all(message["more_body"] for message in messages):
                 messages.append(await receive())
             await answer(send, b"%d" % sum(len(message["body"]) for message in messages))
 
@@ -228,6 +236,72 @@ def test_a_call_that_follows_a_cancelled_one_at_once_gets_parts_of_chunks(run: R
             await rest_may_come.wait()
             writer.write(pattern(200_000))
             assert (await response(reader))[0] == 200
+            writer.close()
+
+    run(main())
+
+
+def test_memory_of_an_application_gets_no_byte_of_the_next_request(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_body.IncomingBody, "_chunk", 65_000)
+    monkeypatch.setattr(_body, "MUCH", 1)
+    data = pattern(200_000)
+
+    async def main() -> None:
+        clients: list[asyncio.StreamWriter] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            if scope["path"] == "/second":
+                await answer(send, b"")
+                return
+            body = asgi.Body(scope, receive)
+            assert await body.readinto(bytearray(70_000)) == 70_000
+            fd = scope["extensions"]["bytepool"]._http.flow._fd
+            await wait_until(lambda: available(fd) == 30_000)
+            task = asyncio.create_task(receive())
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # now it has a part of its chunk
+            clients[0].write(data[100_000:] + post(b"", path="/second"))
+            # While this call lets others run, the task gets bytes that this call wanted.
+            assert await body.readinto(bytearray(130_000)) == 65_000
+            assert len((await task)["body"]) == 65_000
+            await answer(send, b"")
+
+        async with serving(app) as server:
+            reader, writer = await server.connect()
+            clients.append(writer)
+            writer.write(post(data[:100_000], length=200_000, path="/first"))
+            assert await response(reader) == (200, b"")
+            assert await response(reader) == (200, b"")
+            writer.close()
+
+    run(main())
+
+
+def test_the_error_of_a_cancelled_read_keeps_no_memory(run: Run) -> None:
+    async def main() -> None:
+        pool = Pool()
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            await asyncio.sleep(0.05)
+            body = asgi.Body(scope, receive, pool=pool)
+            for waits in (0, 1):
+                assert len(await body.readview(200_000)) == 200_000
+                task = asyncio.create_task(body.readview(MIB if waits else 200_000))
+                for _ in range(1 + waits):
+                    await asyncio.sleep(0)
+                task.cancel()
+                with pytest.raises(asyncio.CancelledError) as cancelled:
+                    await task
+                assert pool.stats().outstanding == 0
+                del cancelled
+            await answer(send, b"")
+
+        async with serving(app) as server:
+            reader, writer = await server.connect()
+            writer.write(post(pattern(MIB), length=2 * MIB))
+            assert await response(reader) == (200, b"")
             writer.close()
 
     run(main())

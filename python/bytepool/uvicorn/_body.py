@@ -108,19 +108,29 @@ class IncomingBody:
         bytes. A view is writable, contiguous, of format ``B``, not empty, and has at most ``left``
         bytes.
         """
-        if view is None or self._read_at_once:
-            # Starlette's is_disconnected() cancels the call here, where no byte is lost.
-            self._read_at_once = False
-            await sleep(0)
-        if self._closed or self._receive is None:
-            return {"type": "http.disconnect"}
-        if self._cycle.response_complete or not (self._ready or self._has_more()):
-            # Only the end of the connection can still be received.
-            return await self._receive()
+        must_yield = self._read_at_once if view is not None else not self._ready
+        while True:
+            if self._closed or self._receive is None:
+                return {"type": "http.disconnect"}
+            if self._cycle.response_complete or not (self._ready or self._has_more()):
+                # Only the end of the connection can still be received.
+                view = None
+                return await self._receive()
+            if not (must_yield and self.coming):
+                break
+            must_yield = False
+            try:
+                await self._let_others_run()
+            except BaseException:
+                view = None  # or the error would keep the memory
+                raise
         if view is not None:
             if self._ready or self._target is not None:
                 self._reclaim()
-            self._begin_target(view)
+            if len(view) <= len(self._early) + self.coming:
+                self._begin_target(view)
+            else:
+                view = None  # meanwhile, another call got some of its bytes
         try:
             while not self._closed:
                 if not self._ready and self._has_more():
@@ -145,6 +155,19 @@ class IncomingBody:
                 if self.waiting:
                     self._cycle.message_event.set()  # the others go on with memory of their own
             view = None  # or the error would keep the memory
+            raise
+
+    async def _let_others_run(self) -> None:
+        """Let other tasks run before the next bytes are read.
+
+        Starlette's is_disconnected() cancels the call here, where no byte is lost.
+        """
+        self._read_at_once = False
+        try:
+            await sleep(0)
+        except BaseException:
+            if not self._closed:
+                self._resume()  # the event loop then sees if the client disconnects
             raise
 
     async def _wait(self) -> Any:
@@ -211,7 +234,7 @@ class IncomingBody:
         # In the task's context, the timer for the next request would keep the values of the task's
         # context variables.
         assert self._http is not None
-        cycle.on_response = partial(self._http.context.run, cycle.on_response)
+        cycle.on_response = partial(self._http.context.copy().run, cycle.on_response)
 
     def take_early(self) -> None:
         """Take what the parser got together with the headers. uvicorn keeps it in the cycle."""
@@ -336,7 +359,7 @@ class IncomingBody:
         self._watch()
         # In the task's context, asyncio would keep the values of the task's context variables.
         if self._http is not None and self._http.flow.read_paused:
-            self._http.context.run(self._http.flow.resume_reading)
+            self._http.context.copy().run(self._http.flow.resume_reading)
 
     def _hurry(self) -> None:
         """Give the application the received part of the chunk, if any, unless it is soon full.
@@ -390,7 +413,7 @@ class IncomingBody:
 
     def _call_later(self, seconds: float, call: Callable[[], None]) -> asyncio.TimerHandle:
         assert self._http is not None
-        return self._http.context.run(self._http.loop.call_later, seconds, call)
+        return self._http.context.copy().run(self._http.loop.call_later, seconds, call)
 
     def _stop_timers(self) -> None:
         for timer in (self._timer, self._stall_timer):
