@@ -13,7 +13,7 @@ from uvicorn.server import ServerState
 from uvicorn_helpers import PROTOCOLS, DrivenTransport, answer, config
 
 from bytepool import asgi
-from bytepool.uvicorn import _body, _http
+from bytepool.uvicorn import _chunks, _http, _timers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +29,9 @@ def small_chunks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_http, "LARGE", LARGE)
         patch.setattr(_http, "LARGE_DIGITS", 2)
-        patch.setattr(_body, "CHUNK", CHUNK)
-        patch.setattr(_body, "PATIENCE", 0)
+        patch.setattr(_chunks.ChunkSize, "_size", CHUNK)
+        patch.setattr(_chunks, "KEPT_CHUNK", 4 * CHUNK)
+        patch.setattr(_timers, "PATIENCE", 0)
         patch.setattr(asgi, "_IN_PLACE", 8)
         yield
 

@@ -19,7 +19,7 @@ from streams_helpers import run_fixture
 from uvicorn_helpers import answer, application, config, digest, post, response, serving, wait_until
 
 from bytepool import Pool, asgi
-from bytepool.uvicorn import _body, _protocol
+from bytepool.uvicorn import _chunks, _protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -248,10 +248,10 @@ def test_a_request_with_a_huge_length_costs_nothing(run: Run) -> None:
 
         async with serving(app) as server:
             reader, writer = await server.connect()
-            writer.write(post(pattern(2 * _body.CHUNK), length=1 << 60))
+            writer.write(post(pattern(2 * _chunks.CHUNK), length=1 << 60))
             status, size = await response(reader)
             assert status == 200
-            assert int(size) <= _body.CHUNK
+            assert int(size) <= _chunks.CHUNK
             writer.close()
 
     run(main())

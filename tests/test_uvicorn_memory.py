@@ -20,7 +20,7 @@ from streams_helpers import run_fixture
 from uvicorn_helpers import answer, digest, post, record_timers, response, serving, wait_until
 
 from bytepool import Pool, asgi
-from bytepool.uvicorn import _body
+from bytepool.uvicorn import _chunks
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -220,7 +220,7 @@ def test_the_transport_reads_at_most_a_chunk_ahead(run: Run) -> None:
             await asyncio.sleep(0.1)
             go_on.set()
             assert (await response(reader))[0] == 200
-            assert size - kept[1] <= 2 * _body.CHUNK
+            assert size - kept[1] <= 2 * _chunks.CHUNK
             writer.close()
 
     run(main())
@@ -271,7 +271,7 @@ def test_polls_for_a_disconnect_do_not_read_the_next_request_ahead(run: Run) -> 
             writer.write(post(bytes(MIB)) + post(bytes(size)))
             for _ in range(2):
                 assert (await response(reader))[0] == 200
-            assert size - coming[1] <= 2 * _body.CHUNK
+            assert size - coming[1] <= 2 * _chunks.CHUNK
             writer.close()
 
     run(main())

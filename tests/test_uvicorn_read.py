@@ -18,7 +18,7 @@ from streams_helpers import run_fixture
 from uvicorn_helpers import answer, digest, post, response, serving, wait_until
 
 from bytepool import asgi
-from bytepool.uvicorn import _body, _http
+from bytepool.uvicorn import _chunks, _http
 from bytepool.uvicorn._protocol import Protocol
 
 if TYPE_CHECKING:
@@ -291,8 +291,8 @@ def test_an_application_that_keeps_its_chunks_gets_larger_ones(run: Run) -> None
 
         assert await upload(app, pattern(10 * MIB)) == (200, b"")
         assert sum(sizes) == 10 * MIB
-        assert sizes[:2] == [_body.CHUNK] * 2
-        assert max(sizes) == (_body.KEPT_CHUNK if keep else _body.CHUNK)
+        assert sizes[:2] == [_chunks.CHUNK] * 2
+        assert max(sizes) == (_chunks.KEPT_CHUNK if keep else _chunks.CHUNK)
 
     run(main(True))
     run(main(False))

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from bytepool import Pool, asgi
-from bytepool.uvicorn import Protocol, _body
+from bytepool.uvicorn import Protocol, _timers
 
 if TYPE_CHECKING:
     import ssl
@@ -183,13 +183,13 @@ class DrivenTransport(asyncio.Transport):
 def record_timers(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return a list that gets the seconds of each timer that is started for a body."""
     timers: list[float] = []
-    call_later = _body.IncomingBody._call_later
+    call_later = _timers.Timers._call_later
 
     def recorded(self: Any, seconds: float, call: Any) -> asyncio.TimerHandle:
         timers.append(seconds)
         return call_later(self, seconds, call)
 
-    monkeypatch.setattr(_body.IncomingBody, "_call_later", recorded)
+    monkeypatch.setattr(_timers.Timers, "_call_later", recorded)
     return timers
 
 

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-import logging
-import sys
 from asyncio import sleep
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from bytepool._bytepool import Target
+from bytepool.uvicorn._chunks import ChunkSize
+from bytepool.uvicorn._timers import Timers
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Awaitable, Callable
 
     from typing_extensions import Buffer
 
     from bytepool.uvicorn._http import HttpConnection
 
-# A body is received as ``bytes`` of so many bytes. An application that streams has one of these
-# chunks while the next one is filled.
-CHUNK = 512 << 10
-# The same for an application that keeps what it gets, as ``request.body()`` does.
-KEPT_CHUNK = 4 << 20
 # After so many bytes at once, more are likely to be there soon.
 MUCH = 64 << 10
-# After so many seconds a waiting application gets a chunk that is not full.
-PATIENCE = 0.02
-
-_logger = logging.getLogger("uvicorn.error")
 
 
 class IncomingBody:
@@ -37,7 +27,7 @@ class IncomingBody:
 
     ``receive()`` reads what the socket has, and lets the transport read the rest, which reads at
     most one chunk further. This object is in reference cycles with the connection. So it keeps no
-    message that the application has, but the first chunk until the application wants the third.
+    message that the application has (but see ``ChunkSize``).
     """
 
     # What each object begins with. It takes time to set attributes.
@@ -50,21 +40,12 @@ class IncomingBody:
     # The memory that is being filled, and the application's view if it is its memory.
     _target: Target | None = None
     _view: memoryview | None = None
-    # The first chunk, to see whether the application still has it when it wants the third.
-    _first: bytes | None = None
-    _delivered = 0
-    _chunk = CHUNK
     _closed = False
     _lost = False
     # How many calls of receive() wait for the event loop.
     waiting = 0
     # Whether the last message was read at once, so that other tasks have to run before the next.
     _read_at_once = False
-    _timer: asyncio.TimerHandle | None = None
-    _timed: Target | None = None
-    _stall_timer: asyncio.TimerHandle | None = None
-    _coming_before = 0
-    _read_before = 0.0
 
     def __init__(self, http: HttpConnection, size: int, stall_timeout: float | None) -> None:
         self._http: HttpConnection | None = http
@@ -73,7 +54,8 @@ class IncomingBody:
         self.coming = size
         # Bytes for the application, or full targets, some with the view that they fill.
         self._ready: deque[tuple[Target, memoryview | None] | bytes] = deque()
-        self._stall_timeout = stall_timeout
+        self._chunk_size = ChunkSize()
+        self._timers: Timers | None = Timers(self, http, stall_timeout)
 
     # Called by the application.
 
@@ -109,29 +91,24 @@ class IncomingBody:
         bytes.
         """
         must_yield = self._read_at_once if view is not None else not self._ready
-        while True:
-            if self._closed or self._receive is None:
-                return {"type": "http.disconnect"}
-            if self._cycle.response_complete or not (self._ready or self._has_more()):
-                # Only the end of the connection can still be received.
-                view = None
-                return await self._receive()
-            if not (must_yield and self.coming):
-                break
-            must_yield = False
-            try:
-                await self._let_others_run()
-            except BaseException:
-                view = None  # or the error would keep the memory
-                raise
-        if view is not None:
-            if self._ready or self._target is not None:
-                self._reclaim()
-            if len(view) <= len(self._early) + self.coming:
-                self._begin_target(view)
-            else:
-                view = None  # meanwhile, another call got some of its bytes
         try:
+            while True:
+                if self._closed or self._receive is None:
+                    return {"type": "http.disconnect"}
+                if self._cycle.response_complete or not (self._ready or self._has_more()):
+                    # Only the end of the connection can still be received.
+                    return await self._receive()
+                if not (must_yield and self.coming):
+                    break
+                must_yield = False
+                await self._let_others_run()
+            if view is not None:
+                if self._ready or self._target is not None:
+                    self._reclaim()
+                if len(view) <= len(self._early) + self.coming:
+                    self._begin_target(view)
+                else:
+                    view = None  # meanwhile, another call got some of its bytes
             while not self._closed:
                 if not self._ready and self._has_more():
                     if self._target is None:
@@ -158,13 +135,10 @@ class IncomingBody:
             raise
 
     async def _let_others_run(self) -> None:
-        """Let other tasks run before the next bytes are read.
-
-        Starlette's is_disconnected() cancels the call here, where no byte is lost.
-        """
+        """Let other tasks run before the next bytes are read."""
         self._read_at_once = False
         try:
-            await sleep(0)
+            await sleep(0)  # Starlette's is_disconnected() cancels it here, where no byte is lost
         except BaseException:
             if not self._closed:
                 self._resume()  # the event loop then sees if the client disconnects
@@ -199,9 +173,8 @@ class IncomingBody:
         else:
             target, view = item
             body = target.finish() if view is None or view is not wanted else view
-        self._delivered += 1
-        if self._delivered == 1 and self.coming and type(body) is bytes:
-            self._first = body
+        if self.coming and type(body) is bytes:
+            self._chunk_size.note(body)
         if not self._ready:
             self._cycle.message_event.clear()
         more = bool(self._lost or self._ready or self._has_more())
@@ -213,9 +186,10 @@ class IncomingBody:
         """Let go of all memory. Later bytes are dropped."""
         self._closed = True
         self._ready.clear()
-        self._target = self._view = self._first = None
+        self._target = self._view = None
         self._early = b""
         self._receive = self._cycle = None
+        self._chunk_size.end()
         if not self.coming:
             self.end()
 
@@ -231,8 +205,8 @@ class IncomingBody:
     def begin(self, cycle: Any) -> None:
         """Take note of uvicorn's object for the request, which may wait behind another one."""
         self._cycle = cycle
-        # In the task's context, the timer for the next request would keep the values of the task's
-        # context variables.
+        # In the task's context, the timer for the next request would keep its context variables. A
+        # copy, because an eager task that begins within this call may enter the context, too.
         assert self._http is not None
         cycle.on_response = partial(self._http.context.copy().run, cycle.on_response)
 
@@ -253,7 +227,8 @@ class IncomingBody:
 
         This must not pause the transport: libuv would then call a function that is not there.
         """
-        self._watch()
+        if self._timers is not None:
+            self._timers.watch()
         if self._closed or (self._cycle is not None and self._cycle.response_complete):
             if not self._closed:
                 self.close()
@@ -289,8 +264,10 @@ class IncomingBody:
     def end(self) -> None:
         """Note that nothing more comes."""
         if self._http is not None:
-            self._http = self._first = None
-            self._stop_timers()
+            self._chunk_size.end()
+            if self._timers is not None:
+                self._timers.stop()
+            self._http = self._timers = None
 
     # Between the two.
 
@@ -298,18 +275,10 @@ class IncomingBody:
         """Begin to fill the next chunk, or the memory of the application."""
         self._view = view
         if view is None:
-            if self._first is not None and self._delivered > 1:
-                self._settle_size()
-            self._target = Target(min(self._chunk, len(self._early) + self.coming))
+            self._target = Target(min(self._chunk_size.next(), len(self._early) + self.coming))
         else:
             self._target = Target.over(view)
         self._place_early()
-
-    def _settle_size(self) -> None:
-        """Make chunks larger if the application still has the first one."""
-        if sys.getrefcount(self._first) > 2:  # one for the attribute, and one for the argument
-            self._chunk = KEPT_CHUNK
-        self._first = None
 
     def _place_early(self) -> None:
         if self._early:
@@ -356,67 +325,25 @@ class IncomingBody:
 
     def _resume(self) -> None:
         self._hurry()
-        self._watch()
+        if self._timers is not None:
+            self._timers.watch()
         # In the task's context, asyncio would keep the values of the task's context variables.
         if self._http is not None and self._http.flow.read_paused:
-            self._http.context.copy().run(self._http.flow.resume_reading)
+            self._http.context.run(self._http.flow.resume_reading)
 
     def _hurry(self) -> None:
         """Give the application the received part of the chunk, if any, unless it is soon full.
 
         Memory of the application is filled as a whole.
         """
-        target = self._target
-        if self._timer is None and self._view is None and target is not None and target.filled:
-            self._timed = target
-            self._timer = self._call_later(PATIENCE, self._give_part)
+        target, timers = self._target, self._timers
+        if timers is not None and self._view is None and target is not None and target.filled:
+            timers.give_part(target)
 
-    def _give_part(self) -> None:
-        self._timer, timed = None, self._timed
-        target, self._timed = self._target, None
-        if target is None or not self.waiting or self._view is not None or not target.filled:
-            return
-        if target is timed:
+    def give_part(self, timed: Target) -> None:
+        """Give the application a chunk that was begun long enough ago. A newer one has time."""
+        if self.waiting and self._target is timed:
             self._finish_target()
             self._pause()
-        else:
+        elif self.waiting:
             self._hurry()
-
-    def _watch(self) -> None:
-        """Begin to watch the progress of the peer, for which the event loop now waits."""
-        if self._stall_timer is None and self._stall_timeout is not None and self._http is not None:
-            self._coming_before = self.coming
-            self._read_before = self._http.flow.reading_seconds
-            self._stall_timer = self._call_later(self._stall_timeout, self._check_progress)
-
-    def _check_progress(self) -> None:
-        """Cut off a peer that sent nothing while the transport read for the stall timeout."""
-        self._stall_timer = None
-        http = self._http
-        if http is None or self._stall_timeout is None:
-            return
-        reading = http.flow.reading_seconds
-        if self.coming != self._coming_before:
-            self._coming_before, self._read_before = self.coming, reading
-        left = self._stall_timeout - (reading - self._read_before)
-        if left > 0:
-            # A moment may be left, which does not pass while the transport does not read.
-            pause = self._stall_timeout if http.flow.read_paused else left
-            self._stall_timer = self._call_later(pause, self._check_progress)
-            return
-        _logger.warning(
-            "The client sent nothing for %s seconds, and %d bytes of its request are missing.",
-            self._stall_timeout,
-            self.coming,
-        )
-        http.transport.abort()
-
-    def _call_later(self, seconds: float, call: Callable[[], None]) -> asyncio.TimerHandle:
-        assert self._http is not None
-        return self._http.context.copy().run(self._http.loop.call_later, seconds, call)
-
-    def _stop_timers(self) -> None:
-        for timer in (self._timer, self._stall_timer):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._timed = self._stall_timer = None
