@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from bytepool.uvicorn._http import HttpConnection
 
-# After so many bytes at once, more are likely to be there soon.
-MUCH = 64 << 10
+# If so many bytes came at once, and no more are missing, these are likely to come soon.
+MUCH, LITTLE = 64 << 10, 1 << 20
 
 
 class IncomingBody:
@@ -113,7 +113,7 @@ class IncomingBody:
                 if not self._ready and self._has_more():
                     if self._target is None:
                         self._begin_target()
-                    if self._read() >= MUCH and not self._ready:
+                    if self._read():
                         await sleep(0)
                         continue
                 if self._ready and not self._cycle.waiting_for_100_continue:
@@ -312,16 +312,16 @@ class IncomingBody:
         if self._http is not None and self.coming:
             self._http.flow.pause_reading()
 
-    def _read(self) -> int:
-        """Read what the socket has, without the event loop, and return how many bytes that is."""
+    def _read(self) -> bool:
+        """Read what the socket has, without the event loop. True if the rest may come soon."""
         http, target = self._http, self._target
         if http is None or target is None or not self.coming or not self._is_settled:
-            return 0
+            return False
         n = http.flow.read_into(target.rest())
         if n:
             self._read_at_once = True
             http.received(n)
-        return n
+        return n >= MUCH and self._target is target and len(target.rest()) <= LITTLE
 
     def _resume(self) -> None:
         self._hurry()
