@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 # An application that streams has one of these chunks while the next one is filled.
-CHUNK = 512 << 10
+CHUNK = 448 << 10
 # The size for an application that keeps what it gets, as ``request.body()`` does.
 KEPT_CHUNK = 4 << 20
 

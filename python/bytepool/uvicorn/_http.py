@@ -26,6 +26,7 @@ LARGE_DIGITS = len(str(LARGE))
 UNBUFFERED = ("asyncio.selector_events", "uvloop.loop")
 
 _on_headers_complete = HttpToolsProtocol.on_headers_complete
+_on_response_complete = HttpToolsProtocol.on_response_complete
 
 
 class _Flow(FlowControl):
@@ -181,7 +182,7 @@ class HttpConnection(HttpToolsProtocol):
         """Go on with the next request, after all of the response is written."""
         if isinstance(self.transport, Output):
             self.transport.flush()
-        super().on_response_complete()
+        _on_response_complete(self)
 
     def eof_received(self) -> None:
         """Write the head that waits, because the transport closes itself after this."""
