@@ -118,6 +118,10 @@ class HttpConnection(HttpToolsProtocol):
         self.app = body.serve
         try:
             _on_headers_complete(self)
+        except BaseException:
+            body.end()
+            self.body = None
+            raise
         finally:
             self.app = app
         if self.cycle.response_complete:
