@@ -134,7 +134,9 @@ def test_a_pipelined_upload_may_wait_for_more_though_its_task_begins_at_once(
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_a_request_without_a_task_is_refused_as_by_uvicorn(run: Run, protocol: str) -> None:
+def test_a_request_without_a_task_is_refused_as_by_uvicorn(
+    run: Run, protocol: str, caplog: pytest.LogCaptureFixture
+) -> None:
     def factory(loop: Any, coro: Any, **options: Any) -> asyncio.Task[Any]:
         if coro.__name__ == "run_asgi":
             coro.close()
@@ -150,6 +152,7 @@ def test_a_request_without_a_task_is_refused_as_by_uvicorn(run: Run, protocol: s
             writer.close()
 
     run(main())
+    assert "asyncio" not in [record.name for record in caplog.records]
 
 
 @pytest.mark.parametrize("known", [(), _http.UNBUFFERED])
