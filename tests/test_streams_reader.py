@@ -230,6 +230,7 @@ def test_an_error_of_readinto_does_not_keep_the_buffer() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.thread_unsafe(reason="tracemalloc counts the memory of all threads")
 def test_buffer_that_was_only_looked_at_costs_nothing_later() -> None:
     """redis-py looks at ``reader._buffer`` before every command."""
 
